@@ -1,0 +1,125 @@
+"""The networks, each readable from top to bottom, and loading a saved one safely.
+
+Every network takes grey pictures, float or uint8 [batch, side, side, 1] in 0-255, has its
+normalisation inside, and returns float32 [batch, 2]: P(normal), P(pneumonia), summing to 1.
+Built from Keras' own layers only, so a saved model opens without this project.
+"""
+
+import json
+import zipfile
+from pathlib import Path
+
+import keras
+from keras import layers
+
+
+class ModelError(RuntimeError):
+    """A saved model that cannot be used; the message says why and what to do."""
+
+
+def published(side=150, per_image=False):
+    """The published network: four convolutions with max-pooling, two dense layers of 512.
+
+    Published: the 150x150 grey input, four convolutional layers of growing depth, each with
+    max-pooling, two dense layers of 512 with dropout, softmax over two classes.
+    Left open by the publication, chosen by us: 3x3 kernels without padding, 32, 64, 128 and
+    128 filters, ReLU, dropout of 0.5 after each dense layer, pixels scaled to 0-1.
+    """
+    inputs = keras.Input((side, side, 1), name="radiograph")
+    x = _normalise(inputs, per_image)
+    for block, filters in enumerate((32, 64, 128, 128), start=1):
+        x = layers.Conv2D(filters, 3, activation="relu", name=f"conv{block}")(x)
+        x = layers.MaxPooling2D(2, name=f"pool{block}")(x)
+    x = layers.Flatten(name="flatten")(x)  # 7 x 7 x 128 at 150 pixels
+    for block in (1, 2):
+        x = layers.Dense(512, activation="relu", name=f"dense{block}")(x)
+        x = layers.Dropout(0.5, name=f"dropout{block}")(x)
+    return keras.Model(inputs, _two_classes(x), name="published")
+
+
+def compact(side=150, per_image=True):
+    """A small all-convolutional network, 0.52 million parameters, for training from scratch.
+
+    A strided 5x5 stem, four blocks of 3x3 convolution, max-pooling, batch normalisation
+    (Ioffe and Szegedy 2015) and ReLU, then global average pooling (Lin et al. 2014), which
+    replaces the large dense layers and does not care where in the picture a sign lies.
+    """
+    inputs = keras.Input((side, side, 1), name="radiograph")
+    x = _normalise(inputs, per_image)
+    x = layers.Conv2D(24, 5, strides=2, padding="same", use_bias=False, name="stem")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="stem_norm")(x)
+    x = layers.ReLU(name="stem_relu")(x)  # 75 x 75 x 24 at 150 pixels
+    for block, filters in enumerate((48, 96, 160, 224), start=1):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"conv{block}")(x)
+        x = layers.MaxPooling2D(2, name=f"pool{block}")(x)  # before the norm: a quarter of the work
+        x = layers.BatchNormalization(momentum=0.9, name=f"norm{block}")(x)
+        x = layers.ReLU(name=f"relu{block}")(x)  # 37, 18, 9, then 4 pixels wide
+    x = layers.GlobalAveragePooling2D(name="average")(x)
+    x = layers.Dropout(0.3, name="dropout")(x)
+    return keras.Model(inputs, _two_classes(x), name="compact")
+
+
+NETWORKS = {"published": published, "compact": compact}
+
+
+def _normalise(x, per_image):
+    """Pixels to 0-1; or each image to mean 0 and standard deviation 1, whatever its exposure."""
+    if per_image:
+        # no learned parameters; float32 because a mean over 22,500 pixels needs the digits
+        return layers.LayerNormalization(
+            axis=(1, 2, 3), center=False, scale=False, dtype="float32", name="standardise"
+        )(x)
+    return layers.Rescaling(1 / 255, name="scale")(x)
+
+
+def _two_classes(x):
+    return layers.Dense(2, activation="softmax", dtype="float32", name="normal_or_pneumonia")(x)
+
+
+def in_float32(network):
+    """The same network with the same weights, computing in float32 whatever it was trained in.
+
+    This is what is saved and scored, so that scores do not depend on the training hardware.
+    """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        side = network.input_shape[1]
+        per_image = any(layer.name == "standardise" for layer in network.layers)
+        copy = NETWORKS[network.name](side, per_image)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def load(path):
+    """Load a network saved as `.keras`. Nothing stored in the file is executed.
+
+    Raises ModelError if the file is missing, damaged, of another format, or contains layers
+    that are not Keras' own.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ModelError(f"No saved model at {path}. Notebook 03 trains one.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is not a complete .keras file ({error}). Copy it again.") from None
+    foreign = sorted(_foreign_layers(config))
+    if foreign:
+        raise ModelError(f"{path.name} contains layers that may run code of their own: {', '.join(foreign)}.")
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+def _foreign_layers(config):
+    """Class names in a stored configuration that are not Keras' own, or that hold code."""
+    if isinstance(config, dict):
+        module, name = config.get("module"), config.get("class_name")
+        if name and (not str(module or "keras").startswith("keras") or name == "Lambda"):
+            yield name
+        config = config.values()
+    if not isinstance(config, str) and hasattr(config, "__iter__"):
+        for part in config:
+            yield from _foreign_layers(part)

@@ -1,0 +1,150 @@
+"""The run folder: one training, self-describing, never overwritten.
+
+model.keras, card.json (every setting and where it came from), history.csv, scores_val.csv,
+and, once evaluated, scores_test.csv, metrics.json, tables/ and figures/.
+"""
+
+import datetime
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from .workspace import PROJECT, write_whole
+
+RELEASED = PROJECT / "models"
+CARD_VERSION = 1
+
+
+class RunError(RuntimeError):
+    """A run that cannot be used; the message says what was looked for, where, what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. `card` is read from disk each time, so it is never stale."""
+
+    path: Path
+
+    @property
+    def name(self):
+        return self.path.name
+
+    @property
+    def card(self):
+        try:
+            return json.loads((self.path / "card.json").read_text())
+        except (OSError, ValueError):
+            raise RunError(f"{self.path} is not a run folder: its card.json is missing or damaged.") from None
+
+    @property
+    def finished(self):
+        return self.card["finished"]
+
+    def update_card(self, **entries):
+        write_whole(self.path / "card.json", json.dumps(self.card | entries, indent=2) + "\n")
+
+    def history(self):
+        """One row per epoch."""
+        return pd.read_csv(self.path / "history.csv")
+
+    def scores(self, part):
+        """The stored scores of 'val' or 'test', or None if that part was never scored."""
+        path = self.path / f"scores_{part}.csv"
+        return pd.read_csv(path, dtype={"patient": str}) if path.exists() else None
+
+    def write_scores(self, part, scores):
+        """Keep scores with the run. What is there already is never overwritten."""
+        path = self.path / f"scores_{part}.csv"
+        if path.exists():
+            raise RunError(f"{path} exists; a finished run is scored once. Delete the file to score again.")
+        write_whole(path, scores.to_csv(index=False, lineterminator="\n", float_format="%.7g"))
+
+    def __str__(self):
+        card = self.card
+        state = "" if card["finished"] else ", UNFINISHED"
+        data = (
+            "the synthetic phantom" if card["synthetic"] else f"{card['counts']['train']:,} training images"
+        )
+        kind = "released run" if self.path.parent == RELEASED else "run"
+        return f"{kind} {self.name} (recipe {card['recipe']['name']}, {data}{state})"
+
+
+def create(folder, recipe_name, seed, card):
+    """Make a new run folder with its card; a name that is taken gets a number."""
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H%M")
+    name = f"{stamp}_{recipe_name}_seed{seed}"
+    number = 1
+    while True:
+        path = Path(folder) / (name if number == 1 else f"{name}_{number}")
+        try:
+            path.mkdir(parents=True)
+            break
+        except FileExistsError:
+            number += 1
+    card = {"version": CARD_VERSION, "created": datetime.datetime.now().isoformat(timespec="seconds")} | card
+    write_whole(path / "card.json", json.dumps(card | {"finished": False}, indent=2) + "\n")
+    return Run(path)
+
+
+def all_runs(folder):
+    """Runs in a folder, oldest first; folders without a readable card are passed over."""
+    found = []
+    for card in Path(folder).glob("*/card.json"):
+        try:
+            found.append((Run(card.parent).card["created"], card.parent.name, Run(card.parent)))
+        except (RunError, KeyError):
+            continue
+    return [run for _, _, run in sorted(found, key=lambda entry: entry[:2])]
+
+
+def find(ws, name="", digest=None):
+    """The run to use: the named one, else the newest finished own run, else the released compact.
+
+    digest: the manifest of the images in use; runs trained on these data come first.
+    Raises RunError that names the notebook to run if there is none.
+    """
+    own, released = all_runs(ws.runs), all_runs(RELEASED)
+    if name:
+        for run in [*own, *released]:
+            if run.name == name:
+                return run
+        known = ", ".join(run.name for run in [*own, *released]) or "none"
+        raise RunError(f"There is no run {name} in {ws.runs} or {RELEASED}. Known runs: {known}.")
+    released = [run for run in released if run.card["recipe"]["name"] == "compact"]
+    finished = [run for run in [*released, *own] if run.finished]
+    fitting = [run for run in finished if run.card["manifest"] == digest]
+    if fitting or finished:
+        return (fitting or finished)[-1]
+    half = f" {own[-1].name} there is unfinished." if own else ""
+    raise RunError(f"There is no finished run in {ws.runs} or {RELEASED}.{half} Run notebook 03 first.")
+
+
+def file_digest(path):
+    """First 16 hexadecimal digits of a file's SHA-256."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def faults(run, radiographs=None):
+    """Sentences that say what does not fit: the run itself, or the run and the images in use."""
+    card = run.card
+    found = []
+    if card["version"] > CARD_VERSION:
+        found.append("This run was written by a newer version of the project; update the project first.")
+    if not card["finished"]:
+        found.append(f"This run is unfinished: it stopped after {card.get('epochs_done', 0)} epochs.")
+    weights = run.path / "model.keras"
+    if card["finished"] and weights.exists() and file_digest(weights) != card["model_digest"]:
+        found.append("model.keras is not the file this run wrote; copy the run folder again.")
+    if radiographs and card["manifest"] != radiographs.digest:
+        theirs = "the synthetic phantom" if card["synthetic"] else f"manifest {card['manifest']}"
+        ours = "the synthetic phantom" if radiographs.synthetic else f"manifest {radiographs.digest}"
+        found.append(f"This run was trained on {theirs}, but the images in use are {ours}.")
+    return found
+
+
+def output_folder(run, ws):
+    """Where tables and figures of this run go: its own folder, or beside yours if it is released."""
+    return run.path if run.path.parent != RELEASED else ws.home / "released" / run.name

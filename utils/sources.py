@@ -1,0 +1,225 @@
+"""Ways to get the radiographs; all end in the same packed cache, checked against the manifest.
+
+Order, when nothing is set: CXR_DATA, the packed cache of an earlier session, a folder or
+archive in the project's home (Drive in Colab), in Colab the public download, the phantom.
+"""
+
+import hashlib
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from . import images, manifest
+from .phantom import write_phantom
+from .workspace import in_colab
+
+PUBLIC_RECORDS = "https://storage.googleapis.com/download.tensorflow.org/data/ChestXRay2017"
+FOLDERS = ("chest_xray", "ChestXRay2017")
+ARCHIVES = ("chest_xray.zip", "ChestXRay2017.zip", "chest-xray-pneumonia.zip", "archive.zip")
+EXPECTED = "Expected are the folders NORMAL and PNEUMONIA, as in chest_xray/train/NORMAL/IM-0115-0001.jpeg."
+HOW_TO_GET_IMAGES = (
+    "To use real radiographs, put the folder chest_xray or the file chest_xray.zip "
+    "(doi 10.17632/rscbjbr9sj) into {home}, or set CXR_DATA to where it lies."
+)
+
+
+class DataError(RuntimeError):
+    """The radiographs cannot be used; the message says what was looked for, where, what to do."""
+
+
+@dataclass(frozen=True)
+class Radiographs:
+    """The radiographs in use.
+
+    pixels: uint8 [rows, 224, 224], memory-mapped. table: one manifest row per usable image;
+    its index is the row in `pixels`. problems: columns path and problem. digest: names the
+    manifest, so that a run knows its data. synthetic: True for the phantom.
+    """
+
+    pixels: np.ndarray
+    table: pd.DataFrame
+    problems: pd.DataFrame
+    digest: str
+    origin: str
+    synthetic: bool
+
+    def __str__(self):
+        what = "SYNTHETIC PHANTOM radiographs" if self.synthetic else "radiographs"
+        text = f"{len(self.table):,} {what} of {self.table.patient.nunique():,} patients from {self.origin}"
+        if len(self.problems):
+            kinds = self.problems.problem.str.split(":").str[0].value_counts()
+            text += "; not usable: " + ", ".join(f"{n:,} {kind}" for kind, n in kinds.items())
+        return text
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place with radiographs: kind (folder, zip, cache, download or phantom) and where."""
+
+    kind: str
+    where: Path | str
+
+    def __str__(self):
+        return {
+            "download": "none yet; the public data set will be downloaded, about 1.2 GB",
+            "phantom": "none found; the SYNTHETIC PHANTOM will be used",
+        }.get(self.kind, f"{self.kind} {self.where}")
+
+
+def find(ws):
+    """Say where the radiographs would come from, without reading them. Raises DataError."""
+    if ws.data:
+        if not ws.data.exists():
+            raise DataError(f"CXR_DATA is {ws.data}, but nothing is there. Correct the path or unset it.")
+        return Source("folder" if ws.data.is_dir() else "zip", ws.data)
+    packs = sorted((ws.home / "cache").glob("*.h5"), key=lambda path: path.stat().st_mtime)
+    if packs:
+        return Source("cache", packs[-1])
+    for name in FOLDERS:
+        if (ws.home / name).is_dir():
+            return Source("folder", ws.home / name)
+    for name in ARCHIVES:
+        if (ws.home / name).is_file():
+            return Source("zip", ws.home / name)
+    if in_colab() and not ws.quick:
+        return Source("download", PUBLIC_RECORDS)
+    return Source("phantom", ws.scratch / "phantom")
+
+
+def load(ws):
+    """Return the Radiographs in use, packing them first where that has not been done yet.
+
+    The packed cache is named after the files it came from, so changed files are packed anew
+    and an earlier cache is never overwritten. Raises DataError if nothing usable is found.
+    """
+    source = find(ws)
+    if source.kind == "cache":
+        packed = _copy_once(source.where, ws.scratch / "cache")
+    else:
+        packed = _pack(source, ws)
+        if source.kind != "phantom":
+            _copy_once(packed, ws.home / "cache")
+    try:
+        pixels, table, present, problems, origin = images.open_pack(packed)
+    except images.UnreadableImage as error:
+        raise DataError(f"{error}. Delete this file and run notebook 01 again.") from None
+    usable = table[present]
+    if ws.quick:
+        usable = manifest.sample(usable, per_group=12)
+    synthetic = source.kind == "phantom"
+    return Radiographs(pixels, usable, problems, manifest.digest(table), origin, synthetic)
+
+
+def _pack(source, ws):
+    folder = source.where
+    if source.kind == "download":
+        folder = _download(ws.scratch / "chest_xray")
+    if source.kind == "phantom":
+        folder = folder.with_name("phantom-quick" if ws.quick else "phantom")
+        print(f"NOTE: using the SYNTHETIC PHANTOM. {HOW_TO_GET_IMAGES.format(home=ws.home)}")
+        if not (folder / manifest.PUBLIC.name).exists():
+            write_phantom(folder, patients=160 if ws.quick else 480)
+    readers, stamps = _zip_members(folder) if source.kind == "zip" else _folder_files(folder)
+    if not readers:
+        raise DataError(f"There is no image file in {folder}. {EXPECTED}")
+    if not any(part in manifest.CLASS_NAMES for name in readers for part in PurePosixPath(name).parts):
+        tops = sorted({PurePosixPath(name).parent.name or name for name in readers})[:5]
+        raise DataError(f"No folder NORMAL or PNEUMONIA in {folder}; found: {', '.join(tops)}. {EXPECTED}")
+    try:
+        table = manifest.read(_own_manifest(folder))
+    except manifest.ManifestError as error:
+        raise DataError(str(error)) from None
+    name = hashlib.sha256("\n".join([manifest.digest(table), *stamps]).encode()).hexdigest()[:16]
+    packed = (folder if source.kind == "phantom" else ws.scratch / "cache") / f"{name}.h5"
+    if not packed.exists():
+        problems = images.pack(readers, table, packed, origin=source.where)
+        if not packed.exists():
+            first = problems[problems.problem != "missing"].iloc[0]
+            raise DataError(
+                f"None of the {len(readers):,} images in {folder} is a radiograph of the manifest in use. "
+                f"The first, {first.path}: {first.problem}. {EXPECTED}"
+            )
+    return packed
+
+
+def _own_manifest(folder):
+    """A manifest beside the images wins over the one of the public data set."""
+    beside = Path(folder) / manifest.PUBLIC.name
+    return beside if beside.is_file() else manifest.PUBLIC
+
+
+def _is_image(name):
+    path = PurePosixPath(name)
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return path.suffix.lower() in images.SUFFIXES and not hidden
+
+
+def _folder_files(folder):
+    """({relative name: reader}, [what would change if a file did]) of a folder, sorted."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if _is_image(name) and path.is_file():
+            found.setdefault(path.name, (name, path))  # some archives hold the tree twice
+    readers = {name: path.read_bytes for name, path in found.values()}
+    stamps = [f"{name} {(s := path.stat()).st_size} {s.st_mtime_ns}" for name, path in found.values()]
+    return readers, stamps
+
+
+def _zip_members(path):
+    """The same for a zip archive, read in place without unpacking it."""
+    if not zipfile.is_zipfile(path):
+        with open(path, "rb") as file:
+            start = file.read(64)
+        hint = (
+            "a web page saved under this name" if b"<" in start[:16] else "perhaps cut off while downloading"
+        )
+        raise DataError(f"{path} is not a zip archive ({hint}). Download it again.")
+    archive = zipfile.ZipFile(path)
+    found = {}
+    for info in archive.infolist():
+        if _is_image(info.filename):
+            found.setdefault(PurePosixPath(info.filename).name, info)
+    readers = {info.filename: (lambda info=info: archive.read(info)) for info in found.values()}
+    return readers, [f"{info.filename} {info.file_size} {info.CRC}" for info in found.values()]
+
+
+def _download(folder):
+    """Fetch Google's public copy (TFRecords with the original JPEG bytes) into `folder`."""
+    import keras
+    import tensorflow as tf
+
+    done = folder / "complete"
+    if done.exists():
+        return folder
+    for split in ("train", "test"):
+        records = {}
+        for what in ("images", "paths"):
+            print(f"Downloading {split}/{what}.tfrec")
+            records[what] = keras.utils.get_file(
+                f"{split}-{what}.tfrec", f"{PUBLIC_RECORDS}/{split}/{what}.tfrec", cache_dir=folder.parent
+            )
+        pairs = tf.data.Dataset.zip(*(tf.data.TFRecordDataset(records[what]) for what in ("paths", "images")))
+        for path, image in pairs.as_numpy_iterator():
+            label, name = PurePosixPath(path.decode()).parts[-2:]
+            if _is_image(name):
+                (folder / split / label).mkdir(parents=True, exist_ok=True)
+                (folder / split / label / name).write_bytes(image)
+    done.touch()
+    return folder
+
+
+def _copy_once(path, folder):
+    """`path` in `folder`: copied there, whole or not at all, unless it is there already."""
+    target = folder / path.name
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"Copying {path.name} ({path.stat().st_size / 1e6:,.0f} MB) to {folder}")
+        partial = target.with_name(target.name + ".part")
+        shutil.copyfile(path, partial)
+        partial.replace(target)
+    return target

@@ -1,0 +1,315 @@
+"""Recipes, the augmentation layer, and a training whose every choice ends up in the run's card."""
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import pandas as pd
+from sklearn.metrics import log_loss
+
+from . import images, manifest, metrics, model, runs, scoring, workspace
+from .augment import Augment
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training, one field a choice."""
+
+    name: str
+    network: str  # a key of model.NETWORKS
+    side: int = 150  # input height and width in pixels
+    per_image: bool = True  # standardise each image; otherwise scale pixels to 0-1
+    epochs: int = 24  # passes over the training images
+    batch_size: int = 64  # images per step
+    learning_rate: float = 3e-3  # of Adam (Kingma and Ba 2015); the peak, if cosine
+    cosine: bool = True  # warm up for one epoch, then decay to 0 along a cosine
+    weight_decay: float = 2e-2  # decoupled (Loshchilov and Hutter 2019); 0 is plain Adam
+    label_smoothing: float = 0.1  # share of the target spread over both classes
+    class_weights: bool = True  # both classes weigh the same in the loss
+    area: tuple = (0.3, 1.0)  # the crop's share of the picture
+    aspect: tuple = (2 / 3, 3 / 2)  # the crop's width over height, before it is squashed
+    shift: float = 0.0  # further displacement, share of the side, edges repeated
+    rotation: float = 0.0  # degrees, either way
+    blur: float = 1.0  # the resampling kernel is widened by up to this factor, plus 1
+    noise: float = 6.0  # largest standard deviation, in grey levels of 255
+    contrast: float = 0.3  # largest relative change
+    brightness: float = 0.15  # largest change, share of the full range
+
+
+_robust = Recipe(name="robust", network="published", learning_rate=1e-3)
+
+RECIPES = {
+    # As published: 150x150 grey input, Adam, categorical cross-entropy, augmentation, 300
+    # epochs, batches of 80. Ours, because the publication leaves them open: the learning rate
+    # (Keras' default), the kind of augmentation (mild rotation, shift and zoom), and all that
+    # `model.published` lists.
+    "published": Recipe(
+        name="published",
+        network="published",
+        per_image=False,
+        epochs=300,
+        batch_size=80,
+        learning_rate=1e-3,
+        cosine=False,
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        class_weights=False,
+        area=(0.81, 1.21),  # zoom by up to 10 %
+        aspect=(1.0, 1.0),
+        shift=0.1,
+        rotation=10.0,
+        blur=0.0,
+        noise=0.0,
+        contrast=0.0,
+        brightness=0.0,
+    ),
+    # The published network with our data handling.
+    "robust": _robust,
+    # Our small network with our data handling.
+    "compact": Recipe(name="compact", network="compact"),
+}
+
+
+class SettingsError(ValueError):
+    """A setting that cannot work; the message says which and what would."""
+
+
+def recipe(name, quick=False, **changes):
+    """A recipe by name, with changed fields; quick=True keeps everything but trains 2 epochs."""
+    if name not in RECIPES:
+        raise SettingsError(f"There is no recipe {name!r}; choose one of {', '.join(RECIPES)}.")
+    if quick:
+        changes = {"epochs": 2} | changes
+    try:
+        return dataclasses.replace(RECIPES[name], **changes)
+    except TypeError as error:
+        fields = ", ".join(field.name for field in dataclasses.fields(Recipe))
+        raise SettingsError(f"{error}. The fields of a recipe are {fields}.") from None
+
+
+def build(chosen):
+    """The untrained network of a recipe."""
+    return model.NETWORKS[chosen.network](chosen.side, chosen.per_image)
+
+
+def augmentation(chosen, seed=0):
+    """The augmentation layer of a recipe."""
+    fields = ("side", "area", "aspect", "shift", "rotation", "blur", "noise", "contrast", "brightness")
+    return Augment(**{field: getattr(chosen, field) for field in fields}, seed=seed)
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled training batches, read from the packed cache: uint8 pictures and one-hot labels.
+
+    The order depends on seed and epoch alone, so that a training can be repeated or resumed.
+    """
+
+    def __init__(self, pixels, table, batch_size, seed, epoch=0):
+        super().__init__()
+        self.pixels, self.rows = pixels, table.index.to_numpy()
+        self.targets = np.eye(2, dtype=np.float32)[manifest.positives(table)]
+        self.batch_size, self.seed, self.epoch = batch_size, seed, epoch
+        self._shuffle()
+
+    def _shuffle(self):
+        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.rows))
+
+    def __len__(self):
+        return math.ceil(len(self.rows) / self.batch_size)
+
+    def __getitem__(self, step):
+        chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+        return self.pixels[self.rows[chosen]], self.targets[chosen]
+
+    def on_epoch_end(self):
+        self.epoch += 1
+        self._shuffle()
+
+
+class Watch(keras.callbacks.Callback):
+    """After each epoch: score the validation images, write history.csv, print one line."""
+
+    def __init__(self, network, radiographs, validation, run, epochs):
+        super().__init__()
+        self.network, self.pixels, self.validation = network, radiographs.pixels, validation
+        self.run, self.epochs, self.rows = run, epochs, []
+        self.seconds = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        scores = scoring.score_table(self.network, self.pixels, self.validation)
+        result = metrics.measure(scores, 0.5)
+        took = time.perf_counter() - self.started
+        self.seconds += took
+        self.rows.append(
+            {
+                "epoch": epoch + 1,
+                "loss": logs["loss"],
+                "accuracy": logs["accuracy"],
+                "val_loss": log_loss(manifest.positives(scores), scores.score, labels=[0, 1]),
+                "val_accuracy": result.accuracy,
+                "val_auc": result.auc,
+                "val_sensitivity": result.sensitivity,
+                "val_specificity": result.specificity,
+                "seconds": round(took, 2),
+            }
+        )
+        history = pd.DataFrame(self.rows).to_csv(index=False, float_format="%.6g")
+        workspace.write_whole(self.run.path / "history.csv", history)
+        self.run.update_card(epochs_done=epoch + 1)
+        left = self.seconds / len(self.rows) * (self.epochs - epoch - 1)
+        every = math.ceil(self.epochs / 30)
+        if epoch == 0 or (epoch + 1) % every == 0 or epoch + 1 == self.epochs:
+            print(
+                f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.3f}  validation: "
+                f"AUC {result.auc:.3f}, sensitivity {result.sensitivity:.2f}, "
+                f"specificity {result.specificity:.2f}  {took:.0f} s, {left / 60:.0f} min left",
+                flush=True,
+            )
+
+
+def prepare(seed):
+    """Seed everything and choose the precision; returns the name of the precision policy.
+
+    mixed_bfloat16 where the processor computes in it, mixed_float16 on older GPUs, else float32.
+    One operation at a time (each still uses all cores) makes a CPU training repeatable to the bit.
+    """
+    policy = "float32"
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            try:
+                tf.config.threading.set_inter_op_parallelism_threads(1)
+            except RuntimeError:  # TensorFlow is running already, as after rerunning a cell
+                pass
+        for gpu in tf.config.list_physical_devices("GPU"):
+            major, _ = tf.config.experimental.get_device_details(gpu)["compute_capability"]
+            policy = "mixed_bfloat16" if major >= 8 else "mixed_float16"
+    if policy == "float32" and workspace.cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}:
+        policy = "mixed_bfloat16"
+    keras.config.set_dtype_policy(policy)
+    keras.utils.set_random_seed(seed)
+    return policy
+
+
+def fit(network, chosen, radiographs, folder, seed=0, fold=0):
+    """Train `network` by a recipe and return its Run, a new folder in `folder`.
+
+    Validation is one fold, grouped by patient; it is watched, and the threshold is chosen on
+    it, but the network of the last epoch is kept: the number of epochs is fixed beforehand.
+    Raises SettingsError before any work if a setting cannot work.
+    """
+    training = manifest.select(radiographs.table, "train", fold)
+    validation = manifest.select(radiographs.table, "val", fold)
+    _check(chosen, training, validation)
+    batches = Batches(radiographs.pixels, training, chosen.batch_size, seed)
+    weights = class_weights(training) if chosen.class_weights else None
+    card = {
+        "recipe": dataclasses.asdict(chosen),
+        "changed": _changes(chosen),
+        "seed": seed,
+        "synthetic": radiographs.synthetic,
+        "manifest": radiographs.digest,
+        "counts": {
+            "train": len(training),
+            "train_patients": int(training.patient.nunique()),
+            "val": len(validation),
+            "val_patients": int(validation.patient.nunique()),
+            "parameters": network.count_params(),
+        },
+        "validation": f"fold {fold} of {manifest.FOLDS}, grouped by patient",
+        "class_names": list(manifest.CLASS_NAMES),
+        "class_weights": weights,
+        "preprocessing": images.PREPROCESSING
+        + f"; then {chosen.side}x{chosen.side} the same way, values 0-255",
+        "kept": "the last epoch",
+        "versions": workspace.versions(),
+        "code": workspace.code_version(),
+        "device": workspace.device_name(),
+        "precision": keras.config.dtype_policy().name,
+    }
+    run = runs.create(folder, chosen.name, seed, card)
+    print(
+        f"Training {chosen.name} for {chosen.epochs} epochs on {len(training):,} images; run folder {run.path}"
+    )
+    watch = Watch(network, radiographs, validation, run, chosen.epochs)
+    started = time.perf_counter()
+    trainer = _with_augmentation(network, chosen, len(batches), seed)
+    trainer.fit(batches, epochs=chosen.epochs, class_weight=weights, callbacks=[watch], verbose=0)
+    _finish(run, network, radiographs, validation, time.perf_counter() - started)
+    return run
+
+
+def class_weights(table):
+    """Weights {0: w, 1: w} with mean 1 over the images that give both classes the same total."""
+    share = np.bincount(manifest.positives(table), minlength=2) / len(table)
+    return {label: float(0.5 / share[label]) for label in (0, 1)}
+
+
+def _with_augmentation(network, chosen, steps, seed):
+    """The network behind its augmentation layer, compiled."""
+    inputs = keras.Input((images.SIDE, images.SIDE), dtype="uint8")
+    trainer = keras.Model(inputs, network(augmentation(chosen, seed)(inputs)))
+    rate = chosen.learning_rate
+    if chosen.cosine:
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 100, steps * (chosen.epochs - 1) or 1, warmup_target=rate, warmup_steps=steps
+        )
+    on_cpu = workspace.device_name().startswith("CPU")
+    trainer.compile(
+        keras.optimizers.Adam(rate, weight_decay=chosen.weight_decay or None),
+        keras.losses.CategoricalCrossentropy(label_smoothing=chosen.label_smoothing),
+        metrics=["accuracy"],
+        jit_compile=False if on_cpu else "auto",  # XLA halves the speed of convolutions on CPUs
+    )
+    return trainer
+
+
+def _finish(run, network, radiographs, validation, seconds):
+    """Save the float32 network, score the validation images, choose the threshold, close the card."""
+    final = model.in_float32(network)
+    partial = run.path / "partial.keras"
+    final.save(partial)
+    partial.replace(run.path / "model.keras")
+    scores = scoring.score_table(final, radiographs.pixels, validation)
+    run.write_scores("val", scores)
+    threshold = metrics.choose_threshold(manifest.positives(scores), scores.score)
+    run.update_card(
+        threshold={
+            "value": threshold,
+            "rule": metrics.THRESHOLD_RULE,
+            "data": "validation images of this run",
+        },
+        model_digest=runs.file_digest(run.path / "model.keras"),
+        seconds=round(seconds, 1),
+        finished=True,
+    )
+
+
+def _changes(chosen):
+    """Fields that differ from the named recipe: {field: [named, used]}."""
+    named, used = dataclasses.asdict(RECIPES[chosen.name]), dataclasses.asdict(chosen)
+    return {field: [named[field], used[field]] for field in named if named[field] != used[field]}
+
+
+def _check(chosen, training, validation):
+    if chosen.epochs < 1:
+        raise SettingsError(f"epochs is {chosen.epochs}; a training needs at least 1.")
+    if chosen.network not in model.NETWORKS:
+        raise SettingsError(f"There is no network {chosen.network!r}; choose {', '.join(model.NETWORKS)}.")
+    if not 1 <= chosen.batch_size <= len(training):
+        raise SettingsError(
+            f"batch_size is {chosen.batch_size}; choose 1 to {len(training)}, the training images."
+        )
+    for part, table in (("training", training), ("validation", validation)):
+        if table.label.nunique() < 2:
+            raise SettingsError(
+                f"The {part} images hold {table.label.nunique()} of the 2 classes ({len(table)} images). "
+                "Both are needed; check the images with notebook 01."
+            )

@@ -1,0 +1,115 @@
+"""Where am I: this machine or Colab, which folders to use, how small to keep things."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+DRIVE = Path("/content/drive/MyDrive")
+NAME = "chest-xray-notebooks"
+
+
+def in_colab():
+    """True inside a Colab notebook or a process started by one."""
+    return "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders and switches of one session.
+
+    home: what must survive the session (runs, figures); on Drive where it is mounted.
+    scratch: fast local disk for the packed images; lost with a Colab runtime.
+    quick: CXR_QUICK=1, everything small on the same code path.
+    data: CXR_DATA, a folder or zip of radiographs, or None.
+    """
+
+    home: Path
+    scratch: Path
+    quick: bool
+    data: Path | None
+
+    @property
+    def runs(self):
+        return self.home / "runs"
+
+
+def open_workspace(use_drive=True):
+    """Read the headless settings (CXR_HOME, CXR_QUICK, CXR_DATA) and return a Workspace."""
+    on_drive = use_drive and DRIVE.is_dir()
+    default = DRIVE / NAME if on_drive else PROJECT / "results"
+    home = Path(os.environ.get("CXR_HOME") or default).expanduser().resolve()
+    scratch = Path("/content/cxr") if in_colab() else home
+    data = os.environ.get("CXR_DATA")
+    return Workspace(
+        home=home,
+        scratch=scratch,
+        quick=os.environ.get("CXR_QUICK") == "1",
+        data=Path(data).expanduser().resolve() if data else None,
+    )
+
+
+def version_of(package):
+    """Installed version of `package` without importing it, or 'missing'."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+def versions():
+    """Versions that belong in every record of a result: {'python': '3.12.1', ...}."""
+    packages = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow")
+    return {"python": platform.python_version()} | {name: version_of(name) for name in packages}
+
+
+def code_version():
+    """Git commit of this project, '+' if there are uncommitted changes, else 'no git'."""
+    git = ["git", "-C", str(PROJECT)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        )
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "no git"
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def cpu_flags():
+    """The processor's feature flags as a set; empty where the system does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    return set(next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "").split())
+
+
+def device_name():
+    """The GPU's name as its driver gives it, else the number of CPU cores."""
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        found = subprocess.run(query, capture_output=True, text=True).stdout.strip()
+        if found:
+            return found.splitlines()[0]
+    return f"CPU, {os.cpu_count()} cores"
+
+
+def write_whole(path, content):
+    """Write text or bytes so that `path` holds the old or the new content, never half of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    return path
