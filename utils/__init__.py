@@ -1,1 +1,41 @@
-"""Chest radiographs: normal or pneumonia."""
+"""Chest radiographs: normal or pneumonia. The shared module of the notebook series.
+
+Where and what    workspace (machine and folders), manifest (the table of radiographs)
+Getting images    sources (every way to get them), drive (PyDrive2), phantom (synthetic ones)
+Pictures          images (files to pictures, the packed cache), augment (the augmentation layer)
+Networks          model (the networks), recipes (all settings of a training), training (fit)
+Results           runs (the run folder), scoring (pictures to scores), metrics (scores to numbers)
+Reports           style and plots (figures), report (tables and files)
+"""
+
+__version__ = "0.1.0"
+
+
+def start(use_drive=True):
+    """Open the workspace and print where things stand; the last line of each notebook's setup.
+
+    Does not import TensorFlow, so that it answers at once. Returns the Workspace.
+    """
+    import os
+
+    from . import runs, sources, workspace
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
+    ws = workspace.open_workspace(use_drive)
+    installed = workspace.versions()
+    device = workspace.device_name()
+    hint = ""
+    if device.startswith("CPU") and workspace.in_colab():
+        hint = " (faster: Runtime > Change runtime type > T4 GPU)"
+    try:
+        found = sources.find(ws)
+    except sources.DataError as error:
+        found = f"PROBLEM: {error}"
+    own = runs.all_runs(ws.runs)
+    print("versions ", ", ".join(f"{name} {version}" for name, version in installed.items()))
+    print("device   ", device + hint)
+    print("code     ", f"{workspace.PROJECT}, version {__version__}, commit {workspace.code_version()}")
+    print("results  ", f"{ws.home}" + (" (quick mode: everything small)" if ws.quick else ""))
+    print("images   ", found)
+    print("latest   ", own[-1] if own else f"no own run yet; released: {len(runs.all_runs(runs.RELEASED))}")
+    return ws

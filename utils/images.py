@@ -92,12 +92,24 @@ def fingerprint(pictures):
     return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
 
 
+def stretch(pictures):
+    """How squashed each picture looks: uint8 [n, height, width] -> float [n].
+
+    Mean horizontal over mean vertical grey-level difference. A radiograph taken wide and squashed
+    to a square changes faster from left to right, so the value tells the lost aspect ratio.
+    """
+    pictures = pictures.astype(np.float32)
+    across = np.abs(np.diff(pictures, axis=2)).mean((1, 2))
+    down = np.abs(np.diff(pictures, axis=1)).mean((1, 2))
+    return across / np.maximum(down, 1e-6)
+
+
 def distance(a, b):
     """Number of differing bits between fingerprints (uint64, broadcast): 0 to 64."""
     return np.bitwise_count(np.bitwise_xor(a, b))
 
 
-def read_many(readers, desc, workers=None):
+def read_many(readers, desc):
     """Read and squash many radiographs in threads, in order, with a progress bar.
 
     readers: callables that return a file's bytes. Yields uint8 [224, 224], or the
@@ -112,8 +124,14 @@ def read_many(readers, desc, workers=None):
         except OSError as error:
             return UnreadableImage(f"the file cannot be opened ({error.strerror or error})")
 
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        yield from tqdm(pool.map(one, readers), total=len(readers), desc=desc, unit=" images")
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(readers), desc=desc, unit=" images", mininterval=1) as bar,
+    ):
+        for first in range(0, len(readers), 256):  # in parts, so that memory stays small
+            for picture in pool.map(one, readers[first : first + 256]):
+                yield picture
+                bar.update()
 
 
 def pack(readers, table, target, origin):

@@ -148,12 +148,13 @@ def counts(table):
     return result.sort_values("split", key=lambda s: s.map(order), kind="stable", ignore_index=True)
 
 
-def sample(table, per_group, seed=0):
-    """At most `per_group` rows of each (fold, label), evenly spread, for quick runs."""
+def sample(table, per_group):
+    """For quick runs: at most `per_group` development rows per fold and class, and all test rows."""
 
     def spread(group):
         places = np.linspace(0, len(group) - 1, min(per_group, len(group))).astype(int)
-        return group.iloc[np.unique(places)]
+        return group.iloc[places]
 
-    groups = [spread(group) for _, group in table.groupby(["fold", "label"])]
-    return pd.concat(groups).sort_index()
+    development = table[table.fold >= 0]
+    groups = [spread(group) for _, group in development.groupby(["fold", "label"])]
+    return pd.concat([*groups, table[table.fold < 0]]).sort_index()

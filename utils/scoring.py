@@ -1,30 +1,132 @@
 """Pictures -> scores: P(pneumonia) in [0, 1]."""
 
-import numpy as np
+from pathlib import Path
 
+import keras
+import numpy as np
+import pandas as pd
+
+from . import images, manifest, model, runs
 from .augment import Augment
 
+BATCH = 256  # images in memory at a time
 
-def score_pictures(network, pictures, batch_size=256):
-    """Scores of squashed pictures: uint8 [n, 224, 224] -> float32 [n].
 
-    pictures may be memory-mapped: only one batch is in memory at a time.
-    """
+def score_pictures(network, pictures):
+    """Scores of squashed pictures: uint8 [n, 224, 224] -> float32 [n]."""
     resize = Augment(network.input_shape[1])
-    scores = [
-        np.asarray(network(resize(np.asarray(pictures[first : first + batch_size])), training=False))[:, 1]
-        for first in range(0, len(pictures), batch_size)
+    parts = [
+        np.asarray(network(resize(pictures[first : first + BATCH]), training=False))[:, 1]
+        for first in range(0, len(pictures), BATCH)
     ]
-    return np.concatenate(scores) if scores else np.empty(0, np.float32)
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
 def score_table(network, pixels, table):
     """Scores of manifest rows, in the contract of `scores_*.csv`: path, patient, label, subtype, score.
 
-    pixels: uint8 [rows, 224, 224]; table: manifest rows whose index is the row in `pixels`.
+    pixels: uint8 [rows, 224, 224], memory-mapped. table: its index is the row in `pixels`.
     """
-    scores = table[["path", "patient", "label", "subtype"]].copy()
+    scores = table[["path", "patient", "label", "subtype"]].reset_index(drop=True)
     rows = table.index.to_numpy()
-    parts = [score_pictures(network, pixels[rows[first : first + 256]]) for first in range(0, len(rows), 256)]
-    scores["score"] = np.concatenate(parts)
-    return scores.reset_index(drop=True)
+    parts = [score_pictures(network, pixels[rows[at : at + BATCH]]) for at in range(0, len(rows), BATCH)]
+    return scores.assign(score=np.concatenate(parts))
+
+
+def test_scores(run, radiographs):
+    """The run's scores of the official test images: (scores, sentence saying where they are from).
+
+    A finished run is scored once; stored scores are used again, without loading the network.
+    Raises runs.RunError rather than score a run on images of another manifest.
+    """
+    stored = run.scores("test")
+    unfit = runs.faults(run, radiographs)
+    if stored is not None:
+        return stored, " ".join([f"Using the {len(stored):,} test scores stored with the run.", *unfit])
+    if unfit:
+        raise runs.RunError(
+            " ".join([*unfit, "It is not scored on them. Choose another run or other images."])
+        )
+    test = manifest.select(radiographs.table, "test")
+    if test.empty:
+        raise runs.RunError(f"There are no test images in {radiographs.origin}, so nothing can be scored.")
+    run.write_scores("test", score_table(model.load(run.path / "model.keras"), radiographs.pixels, test))
+    return run.scores("test"), f"Scored {len(test):,} test images, once; the scores are kept with the run."
+
+
+def read_new(place):
+    """New radiographs from a file or a folder, also nested: (names, pictures, problems).
+
+    names: list of relative paths. pictures: uint8 [n, 224, 224]. problems: columns path and
+    problem, one row per file that cannot be used. Raises images.UnreadableImage if there is
+    nothing to read at all.
+    """
+    place = Path(place).expanduser()
+    if not place.exists():
+        raise images.UnreadableImage(
+            f"There is nothing at {place}. Check the path, for example in the file browser."
+        )
+    base = place.parent if place.is_file() else place
+    files = (
+        [place]
+        if place.is_file()
+        else sorted(p for p in place.rglob("*") if p.is_file() and p.name[0] != ".")
+    )
+    if not files:
+        raise images.UnreadableImage(f"The folder {place} is empty. Put radiographs there, as JPEG or PNG.")
+    names, pictures, problems = [], [], []
+    read = images.read_many([path.read_bytes for path in files], "Reading new images")
+    for path, picture in zip(files, read, strict=True):
+        name = path.relative_to(base).as_posix()
+        if isinstance(picture, images.UnreadableImage):
+            problems.append((name, str(picture)))
+        else:
+            names.append(name)
+            pictures.append(picture)
+    stacked = np.stack(pictures) if pictures else np.empty((0, images.SIDE, images.SIDE), np.uint8)
+    return names, stacked, pd.DataFrame(problems, columns=["path", "problem"])
+
+
+def example_images(run, radiographs):
+    """Three test images of the data in use, in the form of `read_new`; none if the run does not fit them."""
+    chosen = manifest.select(radiographs.table, "test")
+    chosen = chosen.iloc[[0, len(chosen) // 2, -1]] if len(chosen) else chosen
+    if run.card["synthetic"] != radiographs.synthetic:
+        print(
+            "No example images: the network and the images in use do not belong together (phantom or real)."
+        )
+        chosen = chosen.iloc[:0]
+    return list(chosen.path), radiographs.pixels[chosen.index], pd.DataFrame(columns=["path", "problem"])
+
+
+def classify(network, names, pictures, threshold, validation):
+    """The answers for new radiographs: file, score, side of the threshold, and how usual the score is.
+
+    validation: the scores table of the run's validation images. The last two columns say how
+    the score compares with theirs: the share of normal ones that score higher, and of
+    pneumonia ones that score lower.
+    """
+    scores = score_pictures(network, pictures)
+    normal, ill = (np.sort(validation.score[validation.label == name]) for name in manifest.CLASS_NAMES)
+    return pd.DataFrame(
+        {
+            "file": names,
+            "score": scores,
+            "threshold": np.where(scores >= threshold, "above", "below"),
+            "normals_scoring_higher": 1 - np.searchsorted(normal, scores, "right") / max(len(normal), 1),
+            "pneumonias_scoring_lower": np.searchsorted(ill, scores, "left") / max(len(ill), 1),
+        }
+    )
+
+
+def feature_maps(network, picture):
+    """What the blocks of a network make of one picture: {layer name: float [height, width, maps]}.
+
+    picture: uint8 [224, 224]. Taken after each pooling, and after the stem of `compact`.
+    """
+    shown = [layer for layer in network.layers if layer.name.startswith(("pool", "stem_relu"))]
+    taps = keras.Model(network.input, [layer.output for layer in shown])
+    outputs = taps(Augment(network.input_shape[1])(picture[None]), training=False)
+    return {
+        layer.name: np.asarray(output[0], np.float32) for layer, output in zip(shown, outputs, strict=True)
+    }

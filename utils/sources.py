@@ -109,7 +109,7 @@ def load(ws):
         raise DataError(f"{error}. Delete this file and run notebook 01 again.") from None
     usable = table[present]
     if ws.quick:
-        usable = manifest.sample(usable, per_group=12)
+        usable = manifest.sample(usable, per_group=12)  # test images are all kept
     synthetic = source.kind == "phantom"
     return Radiographs(pixels, usable, problems, manifest.digest(table), origin, synthetic)
 

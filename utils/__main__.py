@@ -1,0 +1,77 @@
+"""python -m utils run | results | address URL: what the Makefile and maintainers call."""
+
+import argparse
+import sys
+import time
+
+from . import report, workspace
+
+NOTEBOOKS = workspace.PROJECT / "notebooks"
+
+
+def run_series():
+    """Execute the notebooks in order, show their printed lines, keep them with their outputs."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    class TalkingClient(NotebookClient):
+        def process_message(self, msg, cell, cell_index):
+            if msg["msg_type"] == "stream" and msg["content"]["name"] == "stdout":
+                print("   ", msg["content"]["text"].rstrip("\n").replace("\n", "\n    "), flush=True)
+            return super().process_message(msg, cell, cell_index)
+
+    ws = workspace.open_workspace()
+    kept = ws.home / "notebooks"
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        started = time.perf_counter()
+        print(f"== {path.name}", flush=True)
+        notebook = nbformat.read(path, as_version=4)
+        client = TalkingClient(notebook, timeout=None, resources={"metadata": {"path": str(NOTEBOOKS)}})
+        try:
+            client.execute()
+        finally:
+            workspace.write_whole(kept / path.name, nbformat.writes(notebook))
+        print(f"== {path.name} took {time.perf_counter() - started:.0f} s", flush=True)
+    print(f"Executed notebooks: {kept}\nRuns with figures and tables: {ws.runs}")
+
+
+def set_address(url):
+    """Write the project's public address into every notebook: the setup constant and the badge."""
+    import nbformat
+
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        slug = url.removeprefix("https://github.com/").removesuffix(".git").strip("/")
+        badge = f"https://colab.research.google.com/github/{slug}/blob/main/notebooks/{path.name}"
+        for cell in notebook.cells:
+            lines = cell.source.split("\n")
+            for number, line in enumerate(lines):
+                if line.startswith("REPOSITORY = "):
+                    lines[number] = f'REPOSITORY = "{url}"' + line[line.index("  #") :]
+                if line.startswith("[![Open in Colab]"):
+                    lines[number] = line[: line.rindex("(")] + f"({badge})"
+            cell.source = "\n".join(lines)
+        workspace.write_whole(path, nbformat.writes(notebook) + "\n")
+    print(f"The notebooks now point to {url}.")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m utils", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="run the notebook series from images to figures")
+    commands.add_parser("results", help="fill the README's results table from models/")
+    address = commands.add_parser("address", help="set the project's public address everywhere")
+    address.add_argument("url", help="https://github.com/OWNER/REPOSITORY")
+    choice = parser.parse_args()
+    if choice.command == "run":
+        run_series()
+    elif choice.command == "results":
+        report.update_readme()
+    elif not choice.url.startswith("https://github.com/"):
+        sys.exit("The address must look like https://github.com/OWNER/REPOSITORY.")
+    else:
+        set_address(choice.url)
+
+
+if __name__ == "__main__":
+    main()

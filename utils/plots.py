@@ -1,0 +1,224 @@
+"""Data in, Figure out. No function shows or saves; `style.save` does the saving.
+
+Every function takes `note`, a short text for the lower edge, which marks figures made from the
+synthetic phantom.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from . import manifest, metrics
+from .style import ACCENT, CLASS_COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, styled
+
+
+def _axes(width, height, rows=1, columns=1, **kwargs):
+    return plt.subplots(rows, columns, figsize=(width / 25.4, height / 25.4), **kwargs)
+
+
+def _letters(axes):
+    for letter, axis in zip("abcdefgh", axes, strict=False):
+        axis.set_title(letter, loc="left", fontweight="bold", fontsize=8)
+
+
+@styled
+def class_counts(table):
+    """Images per split and class, with the number of patients. table: see `manifest.counts`."""
+    figure, axis = _axes(ONE_COLUMN, 55)
+    splits = list(dict.fromkeys(table.split))
+    for offset, label in ((-0.2, manifest.CLASS_NAMES[0]), (0.2, manifest.CLASS_NAMES[1])):
+        rows = table[table.label == label].set_index("split")
+        at = [splits.index(split) + offset for split in rows.index]
+        axis.bar(at, rows.images, 0.38, color=CLASS_COLOURS[label], label=label.lower())
+        for place, images, patients in zip(at, rows.images, rows.patients, strict=True):
+            axis.text(place, images, f"{images:,}\n({patients:,})", ha="center", va="bottom", fontsize=6)
+    axis.set(xticks=range(len(splits)), xticklabels=splits, ylabel="images (patients)")
+    axis.set_ylim(0, table.images.max() * 1.2)
+    axis.legend(loc="upper right")
+    return figure
+
+
+@styled
+def pictures(arrays, titles, columns=4, colours=None):
+    """A grid of radiographs: uint8 [n, height, width], one title each, optionally coloured."""
+    rows = -(-len(arrays) // columns)
+    figure, axes = _axes(TWO_COLUMNS, 46 * rows, rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for place, (axis, picture, title) in enumerate(zip(axes.flat, arrays, titles, strict=False)):
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(title, color=colours[place] if colours else "black", fontsize=6)
+    return figure
+
+
+@styled
+def distributions(values, labels, splits, xlabel):
+    """Histograms of one number per radiograph, by class, one panel per split."""
+    shown = [split for split in ("train", "test") if (splits == split).any()]
+    figure, axes = _axes(TWO_COLUMNS, 50, 1, len(shown), squeeze=False, sharex=True, sharey=True)
+    bins = np.linspace(values.min(), values.max(), 40)
+    for axis, split in zip(axes[0], shown, strict=True):
+        for label, colour in CLASS_COLOURS.items():
+            chosen = values[(labels == label) & (splits == split)]
+            name = f"{label.lower()}, n = {len(chosen):,}"
+            axis.hist(chosen, bins, density=True, histtype="step", color=colour, label=name)
+        axis.set(xlabel=f"{xlabel} ({split})")
+        axis.legend()
+    axes[0, 0].set_ylabel("density")
+    _letters(axes[0])
+    return figure
+
+
+@styled
+def learning_curves(history):
+    """Loss, and validation AUC, sensitivity and specificity, over the epochs of one run."""
+    figure, axes = _axes(TWO_COLUMNS, 55, 1, 2)
+    axes[0].plot(history.epoch, history.loss, color=GREY, label="training (augmented images)")
+    axes[0].plot(history.epoch, history.val_loss, color=ACCENT, label="validation")
+    axes[0].set(xlabel="epoch", ylabel="loss (cross-entropy)", ylim=(0, None))
+    axes[1].plot(history.epoch, history.val_auc, color=ACCENT, label="AUC")
+    for name, label in (("sensitivity", "PNEUMONIA"), ("specificity", "NORMAL")):
+        axes[1].plot(history.epoch, history[f"val_{name}"], color=CLASS_COLOURS[label], label=name, lw=0.8)
+    axes[1].set(xlabel="epoch", ylabel="validation, at 0.5", ylim=(0, 1.02))
+    for axis in axes:
+        axis.legend()
+        axis.set_xlim(0, history.epoch.max() + 0.5)
+    _letters(axes)
+    return figure
+
+
+@styled
+def roc(scores, result, threshold):
+    """ROC curve with the AUC's interval; the circle marks 0.5, the square the fixed threshold.
+
+    scores: the scores table. result: `metrics.evaluate` of it.
+    """
+    positive = manifest.positives(scores)
+    figure, axis = _axes(ONE_COLUMN, 80)
+    auc = result.loc["auc"]
+    text = f"AUC {auc.value:.3f} (95 % interval {auc.low:.3f}-{auc.high:.3f})"
+    if len(np.unique(positive)) == 2:
+        false_alarms, hits, _ = roc_curve(positive, scores.score, drop_intermediate=False)
+        axis.plot(false_alarms, hits, color=ACCENT, label=text, drawstyle="steps-post")
+    axis.plot([0, 1], [0, 1], color=GREY, lw=0.6, ls=":", label="guessing, AUC 0.5")
+    for marker, name, at in (
+        ("o", "threshold 0.5", 0.5),
+        ("s", f"validation threshold {threshold:.2f}", threshold),
+    ):
+        point = metrics.measure(scores, at)
+        axis.plot(
+            1 - point.specificity, point.sensitivity, marker, mfc="white", mec="black", ms=4, label=name
+        )
+    axis.set(xlabel="1 - specificity (false alarms)", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
+    axis.set_aspect("equal")
+    axis.legend(loc="lower right", title=_sample_size(scores), title_fontsize=6)
+    return figure
+
+
+@styled
+def confusion(scores, threshold):
+    """Confusion matrix: counts, and shares of each true class, which also set the shade."""
+    counts = metrics.confusion(manifest.positives(scores), scores.score, threshold)
+    table = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
+    share = table / np.maximum(table.sum(1, keepdims=True), 1)
+    figure, axis = _axes(ONE_COLUMN, 70)
+    axis.imshow(share, cmap="Greys", vmin=0, vmax=1.3)
+    for row, column in np.ndindex(2, 2):
+        text = f"{table[row, column]:,}\n{share[row, column]:.1%}"
+        axis.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="w" if share[row, column] > 0.6 else "k",
+        )
+    names = [name.lower() for name in manifest.CLASS_NAMES]
+    axis.set(xticks=(0, 1), xticklabels=names, yticks=(0, 1), yticklabels=names)
+    axis.set(xlabel=f"called, at threshold {threshold:.2f}", ylabel="label", title=_sample_size(scores))
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+    return figure
+
+
+@styled
+def score_distributions(scores, threshold):
+    """Where the scores of both classes lie, with the fixed threshold."""
+    figure, axis = _axes(ONE_COLUMN, 55)
+    bins = np.linspace(0, 1, 41)
+    for label, colour in CLASS_COLOURS.items():
+        chosen = scores.score[scores.label == label]
+        axis.hist(chosen, bins, histtype="stepfilled", alpha=0.35, color=colour)
+        axis.hist(chosen, bins, histtype="step", color=colour, label=f"{label.lower()}, n = {len(chosen):,}")
+    axis.axvline(threshold, color="black", lw=0.8, ls="--", label=f"threshold {threshold:.2f}")
+    axis.set(xlabel="score: P(pneumonia)", ylabel="images", xlim=(0, 1))
+    axis.legend(loc="upper center")
+    return figure
+
+
+@styled
+def metric_intervals(results):
+    """Each metric with its 95 % interval. results: {name: `metrics.evaluate` table}."""
+    figure, axis = _axes(ONE_COLUMN, 60)
+    names = list(metrics.METRICS)
+    for place, (name, table) in enumerate(results.items()):
+        y = np.arange(len(names)) + 0.22 * (place - (len(results) - 1) / 2)
+        value = table.value.to_numpy()
+        errors = np.clip([value - table.low, table.high - value], 0, None)
+        axis.errorbar(
+            value, y, xerr=errors, fmt="os^"[place], ms=3.5, lw=1, color=("black", GREY)[place], label=name
+        )
+    low = np.nanmin([table.low.min() for table in results.values()])
+    axis.set(yticks=range(len(names)), yticklabels=metrics.METRICS.values(), xlabel="value, 95 % interval")
+    axis.set_xlim(max(0, np.floor(low * 10) / 10 - 0.02) if np.isfinite(low) else 0, 1.005)
+    axis.invert_yaxis()
+    axis.grid(axis="x", lw=0.3, color="#DDDDDD")
+    axis.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
+    return figure
+
+
+@styled
+def feature_maps(picture, maps):
+    """One radiograph on its way through the network. maps: {name: float [height, width, filters]}."""
+    shown = 7
+    figure, axes = _axes(TWO_COLUMNS, 25 * (1 + len(maps)), 1 + len(maps), shown, squeeze=False)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    axes[0, 0].imshow(picture, cmap="gray", vmin=0, vmax=255)
+    axes[0, 0].set_title(f"input, {picture.shape[0]} x {picture.shape[1]}", loc="left")
+    for row, (name, block) in zip(axes[1:], maps.items(), strict=True):
+        strongest = np.argsort(-block.std((0, 1)))[:shown]
+        for axis, channel in zip(row, strongest, strict=False):
+            axis.imshow(block[..., channel], cmap="viridis")
+        row[0].set_title(f"{name}: {block.shape[2]} maps of {block.shape[0]} x {block.shape[1]}", loc="left")
+    return figure
+
+
+@styled
+def answer_cards(arrays, names, scores, threshold, validation):
+    """One card per new image: the picture, and its score on the scale of the validation images."""
+    rows = max(1, -(-len(arrays) // 3))
+    figure, axes = _axes(TWO_COLUMNS, 70 * rows, 2 * rows, 3, squeeze=False, height_ratios=[4, 1] * rows)
+    for axis in axes.flat:
+        axis.axis("off")
+    for place, (picture, name, score) in enumerate(zip(arrays, names, scores, strict=True)):
+        top, scale = axes[2 * (place // 3), place % 3], axes[2 * (place // 3) + 1, place % 3]
+        top.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        top.set_title(
+            f"{name}\nscore {score:.3f}: {'above' if score >= threshold else 'below'} the threshold",
+            fontsize=6,
+        )
+        scale.axis("on")
+        for level, (label, colour) in enumerate(CLASS_COLOURS.items()):
+            others = validation.score[validation.label == label]
+            scale.plot(others, np.full(len(others), level), "|", ms=5, mew=0.4, alpha=0.4, color=colour)
+        scale.axvline(threshold, color=GREY, lw=0.8, ls="--")
+        scale.axvline(score, color="black", lw=1.6)
+        scale.set(xlim=(0, 1), ylim=(-0.8, 1.8), yticks=(0, 1), yticklabels=("normal", "pneumonia"))
+    return figure
+
+
+def _sample_size(scores):
+    return f"n = {len(scores):,} images of {scores.patient.nunique():,} patients"

@@ -1,0 +1,80 @@
+"""Recipes: named, frozen, everything that decides a training in one place."""
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training, one field a choice."""
+
+    name: str
+    network: str  # a key of model.NETWORKS
+    side: int = 150  # input height and width in pixels
+    per_image: bool = True  # standardise each image; otherwise scale pixels to 0-1
+    epochs: int = 24  # passes over the training images
+    batch_size: int = 64  # images per step
+    learning_rate: float = 3e-3  # of Adam (Kingma and Ba 2015); the peak, if cosine
+    cosine: bool = True  # warm up for one epoch, then decay to 0 along a cosine
+    weight_decay: float = 2e-2  # decoupled (Loshchilov and Hutter 2019); 0 is plain Adam
+    label_smoothing: float = 0.1  # share of the target spread over both classes
+    class_weights: bool = True  # both classes weigh the same in the loss
+    area: tuple = (0.3, 1.0)  # the crop's share of the picture
+    aspect: tuple = (2 / 3, 3 / 2)  # the crop's width over height, before it is squashed
+    shift: float = 0.0  # further displacement, share of the side, edges repeated
+    rotation: float = 0.0  # degrees, either way
+    blur: float = 1.0  # the resampling kernel is widened by up to this factor, plus 1
+    noise: float = 6.0  # largest standard deviation, in grey levels of 255
+    contrast: float = 0.3  # largest relative change
+    brightness: float = 0.15  # largest change, share of the full range
+
+
+_robust = Recipe(name="robust", network="published", learning_rate=1e-3)
+
+RECIPES = {
+    # As published: 150x150 grey input, Adam, categorical cross-entropy, augmentation, 300
+    # epochs, batches of 80. Ours, because the publication leaves them open: the learning rate
+    # (Keras' default), the kind of augmentation (mild rotation, shift and zoom), and all that
+    # `model.published` lists.
+    "published": Recipe(
+        name="published",
+        network="published",
+        per_image=False,
+        epochs=300,
+        batch_size=80,
+        learning_rate=1e-3,
+        cosine=False,
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        class_weights=False,
+        area=(0.81, 1.21),  # zoom by up to 10 %
+        aspect=(1.0, 1.0),
+        shift=0.1,
+        rotation=10.0,
+        blur=0.0,
+        noise=0.0,
+        contrast=0.0,
+        brightness=0.0,
+    ),
+    # The published network with our data handling.
+    "robust": _robust,
+    # Our small network with our data handling.
+    "compact": Recipe(name="compact", network="compact"),
+}
+
+
+class SettingsError(ValueError):
+    """A setting that cannot work; the message says which and what would."""
+
+
+def recipe(name, quick=False, **changes):
+    """A recipe by name, with changed fields; quick=True keeps everything but trains 2 epochs."""
+    if name not in RECIPES:
+        raise SettingsError(f"There is no recipe {name!r}; choose one of {', '.join(RECIPES)}.")
+    if quick:
+        changes = {"epochs": 2} | changes
+    try:
+        return dataclasses.replace(RECIPES[name], **changes)
+    except TypeError as error:
+        fields = ", ".join(field.name for field in dataclasses.fields(Recipe))
+        raise SettingsError(f"{error}. The fields of a recipe are {fields}.") from None

@@ -1,0 +1,112 @@
+"""From scores to the tables and files that go into a report, and the README's results table."""
+
+import datetime
+import json
+
+import pandas as pd
+
+from . import manifest, metrics, runs, style
+from .workspace import PROJECT, write_whole
+
+START, END = "<!-- results: python -m utils results -->", "<!-- end of results -->"
+
+
+def summary(scores, threshold, resamples=2000):
+    """Both operating points: {'at 0.5': table, 'at the validation threshold': table}."""
+    return {
+        "at 0.5": metrics.evaluate(scores, 0.5, resamples),
+        "at the validation threshold": metrics.evaluate(scores, threshold, resamples),
+    }
+
+
+def with_intervals(results):
+    """One row per metric and one column per result, as text: '0.958 (0.931-0.981)'."""
+    columns = {
+        name: [f"{row.value:.3f} ({row.low:.3f}-{row.high:.3f})" for row in table.itertuples()]
+        for name, table in results.items()
+    }
+    return pd.DataFrame(columns, index=pd.Index(metrics.METRICS.values(), name="metric (95 % interval)"))
+
+
+def save_table(table, folder, name):
+    """Write a table as CSV, Markdown and LaTeX (booktabs)."""
+    write_whole(folder / f"{name}.csv", table.to_csv())
+    write_whole(folder / f"{name}.md", table.to_markdown() + "\n")
+    latex = table.reset_index().style.hide(axis="index").to_latex(hrules=True)
+    write_whole(folder / f"{name}.tex", latex.replace("%", r"\%"))
+
+
+def save_evaluation(run, folder, scores, results, figures, part="test"):
+    """Write metrics.json, tables/ and figures/ of one evaluation; returns the folder.
+
+    figures: {name: Figure}.
+    """
+    threshold = run.card["threshold"]
+    numbers = {
+        "part": part,
+        "images": len(scores),
+        "patients": int(scores.patient.nunique()),
+        "synthetic": run.card["synthetic"],
+        "threshold": threshold,
+        "interval": metrics.INTERVAL,
+        "results": {name: json.loads(table.to_json(orient="index")) for name, table in results.items()},
+        "confusion": {
+            "at 0.5": metrics.confusion(manifest.positives(scores), scores.score, 0.5),
+            "at the validation threshold": metrics.confusion(
+                manifest.positives(scores), scores.score, threshold["value"]
+            ),
+        },
+    }
+    write_whole(folder / "metrics.json", json.dumps(numbers, indent=2) + "\n")
+    save_table(with_intervals(results), folder / "tables", f"{part}_metrics")
+    for name, figure in figures.items():
+        style.save(figure, folder / "figures", name)
+    return folder
+
+
+def save_answers(answers, problems, folder):
+    """Write the answers and the unusable files of notebook 05 as one CSV; returns its path."""
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H%M%S")
+    rows = pd.concat([answers, problems.rename(columns={"path": "file"})])
+    return write_whole(folder / f"new_images_{stamp}.csv", rows.to_csv(index=False, float_format="%.6g"))
+
+
+def mark(card):
+    """The note for figures of this run: says so if it is about the synthetic phantom."""
+    return "synthetic phantom" if card["synthetic"] else ""
+
+
+def released_results(resamples=2000):
+    """One row per released run, computed from its stored test scores at threshold 0.5."""
+    rows = []
+    for run in runs.all_runs(runs.RELEASED):
+        card, scores = run.card, run.scores("test")
+        result = metrics.evaluate(scores, 0.5, resamples)
+        shown = {title: result.loc[name] for name, title in metrics.METRICS.items() if name != "f1"}
+        rows.append(
+            {
+                "run": f"{card['recipe']['name']} (one run)",
+                **{title: f"{row.value:.3f} ({row.low:.3f}-{row.high:.3f})" for title, row in shown.items()},
+                "correct": f"{round(result.value.accuracy * len(scores))} of {len(scores)}",
+                "parameters": f"{card['counts']['parameters'] / 1e6:.2f} M",
+                "training": f"{card['recipe']['epochs']} epochs, {card['seconds'] / 60:.0f} min",
+                "device": f"{card['device']}, {card['precision']}",
+            }
+        )
+    return pd.DataFrame(rows).set_index("run")
+
+
+def readme_results():
+    """The README's results section: the released runs beside the published starting point."""
+    return released_results().to_markdown()
+
+
+def update_readme():
+    """Put the current results between the two marks of README.md; returns the new text."""
+    path = PROJECT / "README.md"
+    text = path.read_text(encoding="utf8")
+    before, rest = text.split(START)
+    _, after = rest.split(END)
+    text = f"{before}{START}\n\n{readme_results()}\n\n{END}{after}"
+    write_whole(path, text)
+    return text

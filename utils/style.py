@@ -1,0 +1,57 @@
+"""One look for all figures: sizes of a two-column report, one colour per class, and saving."""
+
+import functools
+import io
+
+import matplotlib.pyplot as plt
+
+from .workspace import write_whole
+
+ONE_COLUMN, TWO_COLUMNS = 89, 183  # mm
+CLASS_COLOURS = {"NORMAL": "#0072B2", "PNEUMONIA": "#D55E00"}  # Okabe and Ito 2008
+GREY, ACCENT = "#6E6E6E", "#009E73"
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Arial", "Helvetica", "DejaVu Sans"],
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "legend.fontsize": 6,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 150,  # on the screen
+    "pdf.fonttype": 42,  # TrueType, so that text stays text
+    "svg.fonttype": "none",
+    "figure.constrained_layout.use": True,
+}
+
+
+def styled(function):
+    """Apply STYLE, add the note, and close the figure so that a notebook shows it once."""
+
+    @functools.wraps(function)
+    def wrapper(*args, note="", **kwargs):
+        with plt.rc_context(STYLE):
+            figure = function(*args, **kwargs)
+            if note:
+                figure.supxlabel(note, fontsize=6, color=GREY, x=0.99, ha="right")
+            plt.close(figure)
+        return figure
+
+    return wrapper
+
+
+def save(figure, folder, name, dpi=300):
+    """Write PNG (`dpi`), SVG and PDF, each whole or not at all; returns the three paths."""
+    paths = []
+    for kind in ("png", "svg", "pdf"):
+        content = io.BytesIO()
+        with plt.rc_context(STYLE):
+            figure.savefig(content, format=kind, dpi=dpi)
+        paths.append(write_whole(folder / f"{name}.{kind}", content.getvalue()))
+    return paths
