@@ -3,7 +3,7 @@
 Where and what    workspace (machine and folders), manifest (the table of radiographs)
 Getting images    sources (every way to get them), drive (PyDrive2), phantom (synthetic ones)
 Pictures          images (files to pictures, the packed cache), augment (the augmentation layer)
-Networks          model (the networks), recipes (all settings of a training), training (fit)
+Networks          model (the networks), recipes (all settings), training (fit), quiet (Keras)
 Results           runs (the run folder), scoring (pictures to scores), metrics (scores to numbers)
 Reports           style and plots (figures), report (tables and files)
 """
@@ -16,11 +16,8 @@ def start(use_drive=True):
 
     Does not import TensorFlow, so that it answers at once. Returns the Workspace.
     """
-    import os
-
     from . import runs, sources, workspace
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
     ws = workspace.open_workspace(use_drive)
     installed = workspace.versions()
     device = workspace.device_name()

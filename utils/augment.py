@@ -1,9 +1,9 @@
 """The augmentation layer: random framing, focus, exposure and noise, for a whole batch at once."""
 
-import keras
-from keras import ops
-
 from .images import SIDE
+from .quiet import keras
+
+ops = keras.ops
 
 
 class Augment(keras.layers.Layer):

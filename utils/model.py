@@ -9,8 +9,9 @@ import json
 import zipfile
 from pathlib import Path
 
-import keras
-from keras import layers
+from .quiet import keras
+
+layers = keras.layers
 
 
 class ModelError(RuntimeError):

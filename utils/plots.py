@@ -111,7 +111,8 @@ def roc(scores, result, threshold):
         )
     axis.set(xlabel="1 - specificity (false alarms)", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
     axis.set_aspect("equal")
-    axis.legend(loc="lower right", title=_sample_size(scores), title_fontsize=6)
+    box = {"frameon": True, "framealpha": 0.9, "edgecolor": "none"}
+    axis.legend(loc="lower right", title=_sample_size(scores), title_fontsize=6, **box)
     return figure
 
 
@@ -153,7 +154,7 @@ def score_distributions(scores, threshold):
         axis.hist(chosen, bins, histtype="step", color=colour, label=f"{label.lower()}, n = {len(chosen):,}")
     axis.axvline(threshold, color="black", lw=0.8, ls="--", label=f"threshold {threshold:.2f}")
     axis.set(xlabel="score: P(pneumonia)", ylabel="images", xlim=(0, 1))
-    axis.legend(loc="upper center")
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1)
     return figure
 
 

@@ -65,11 +65,9 @@ class Run:
     def __str__(self):
         card = self.card
         state = "" if card["finished"] else ", UNFINISHED"
-        data = (
-            "the synthetic phantom" if card["synthetic"] else f"{card['counts']['train']:,} training images"
-        )
+        data = "the synthetic phantom" if card["synthetic"] else "real radiographs"
         kind = "released run" if self.path.parent == RELEASED else "run"
-        return f"{kind} {self.name} (recipe {card['recipe']['name']}, {data}{state})"
+        return f"{kind} {self.name}, recipe {card['recipe']['name']}, trained on {data}{state}"
 
 
 def create(folder, recipe_name, seed, card):

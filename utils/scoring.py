@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 
 from . import images, manifest, model, runs
 from .augment import Augment
+from .quiet import keras
 
 BATCH = 256  # images in memory at a time
 

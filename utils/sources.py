@@ -190,8 +190,9 @@ def _zip_members(path):
 
 def _download(folder):
     """Fetch Google's public copy (TFRecords with the original JPEG bytes) into `folder`."""
-    import keras
     import tensorflow as tf
+
+    from .quiet import keras
 
     done = folder / "complete"
     if done.exists():

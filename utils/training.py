@@ -5,13 +5,13 @@ import dataclasses
 import math
 import time
 
-import keras
 import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss
 
 from . import images, manifest, metrics, model, runs, scoring, workspace
 from .augment import Augment
+from .quiet import keras
 from .recipes import RECIPES, SettingsError
 
 
