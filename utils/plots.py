@@ -6,6 +6,7 @@ synthetic phantom.
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from . import manifest, metrics
@@ -109,7 +110,7 @@ def roc(scores, result, threshold):
         axis.plot(
             1 - point.specificity, point.sensitivity, marker, mfc="white", mec="black", ms=4, label=name
         )
-    axis.set(xlabel="1 - specificity (false alarms)", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
+    axis.set(xlabel="1 − specificity (false alarms)", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
     axis.set_aspect("equal")
     box = {"frameon": True, "framealpha": 0.9, "edgecolor": "none"}
     axis.legend(loc="lower right", title=_sample_size(scores), title_fontsize=6, **box)
@@ -159,10 +160,10 @@ def score_distributions(scores, threshold):
 
 
 @styled
-def metric_intervals(results):
-    """Each metric with its 95 % interval. results: {name: `metrics.evaluate` table}."""
+def metric_intervals(scores, results):
+    """Each metric with its 95 % interval. results: {name: `metrics.evaluate` table of these scores}."""
     figure, axis = _axes(ONE_COLUMN, 60)
-    names = list(metrics.METRICS)
+    names, size = list(metrics.METRICS), f"n = {len(scores):,} images"
     for place, (name, table) in enumerate(results.items()):
         y = np.arange(len(names)) + 0.22 * (place - (len(results) - 1) / 2)
         value = table.value.to_numpy()
@@ -170,9 +171,13 @@ def metric_intervals(results):
         axis.errorbar(
             value, y, xerr=errors, fmt="os^"[place], ms=3.5, lw=1, color=("black", GREY)[place], label=name
         )
-    low = np.nanmin([table.low.min() for table in results.values()])
-    axis.set(yticks=range(len(names)), yticklabels=metrics.METRICS.values(), xlabel="value, 95 % interval")
-    axis.set_xlim(max(0, np.floor(low * 10) / 10 - 0.02) if np.isfinite(low) else 0, 1.005)
+    low = np.nanmin([0.9, *(table.low.min() for table in results.values())])
+    start = max(0, np.floor(low * 20 - 0.5) / 20)
+    axis.set(yticks=range(len(names)), yticklabels=metrics.METRICS.values(), xlim=(start, 1.005))
+    axis.set_xlabel(
+        f"value with 95 % interval, {size}" + (f"\n(axis starts at {start:.2f})" if start else "")
+    )
+    axis.xaxis.set_major_locator(MaxNLocator(6))
     axis.invert_yaxis()
     axis.grid(axis="x", lw=0.3, color="#DDDDDD")
     axis.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)

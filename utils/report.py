@@ -98,7 +98,10 @@ def released_results(resamples=2000):
 
 def readme_results():
     """The README's results section: the released runs beside the published starting point."""
-    return released_results().to_markdown()
+    published = pd.DataFrame(
+        {"Accuracy": "0.772", "correct": "482 of 624"}, index=["published starting point"]
+    )
+    return pd.concat([published, released_results()]).fillna("").to_markdown()
 
 
 def update_readme():
