@@ -19,6 +19,7 @@ SIDE = 224  # pixels; pictures are kept squashed to SIDE x SIDE, as the public c
 PREPROCESSING = "grey, exif-rotated, squashed to 224x224 by antialiased bilinear resizing; v1"
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 MAX_PIXELS = 100_000_000  # larger files are refused before they are decoded
+TOO_LARGE = f"it has too many pixels, more than {MAX_PIXELS / 1e6:.0f} million"
 # Bits of the fingerprint: copies of one picture differ by 0-2, the nearest other picture by 4.
 SAME_PICTURE = 6  # under its own name
 RECOGNISED = 3  # under an unknown name
@@ -50,13 +51,15 @@ def read(source):
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(raw))
             if picture.width * picture.height > MAX_PIXELS:
-                raise UnreadableImage(f"{picture.width} x {picture.height} pixels are too many")
+                raise UnreadableImage(TOO_LARGE)
             return _grey(ImageOps.exif_transpose(picture))
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
         raise UnreadableImage("this is not an image file") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise UnreadableImage(TOO_LARGE) from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise UnreadableImage(f"the image is damaged or cut off ({error})") from None
 
 

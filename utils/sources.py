@@ -123,14 +123,14 @@ def _pack(source, ws):
         print(f"NOTE: using the SYNTHETIC PHANTOM. {HOW_TO_GET_IMAGES.format(home=ws.home)}")
         if not (folder / manifest.PUBLIC.name).exists():
             write_phantom(folder, patients=160 if ws.quick else 480)
-    readers, stamps = _zip_members(folder) if source.kind == "zip" else _folder_files(folder)
+    readers, stamps, own = _zip_members(folder) if source.kind == "zip" else _folder_files(folder)
     if not readers:
         raise DataError(f"There is no image file in {folder}. {EXPECTED}")
     if not any(part in manifest.CLASS_NAMES for name in readers for part in PurePosixPath(name).parts):
         tops = sorted({PurePosixPath(name).parent.name or name for name in readers})[:5]
         raise DataError(f"No folder NORMAL or PNEUMONIA in {folder}; found: {', '.join(tops)}. {EXPECTED}")
     try:
-        table = manifest.read(_own_manifest(folder))
+        table = manifest.read(own or manifest.PUBLIC)  # a manifest beside the images wins
     except manifest.ManifestError as error:
         raise DataError(str(error)) from None
     name = hashlib.sha256("\n".join([manifest.digest(table), *stamps]).encode()).hexdigest()[:16]
@@ -146,12 +146,6 @@ def _pack(source, ws):
     return packed
 
 
-def _own_manifest(folder):
-    """A manifest beside the images wins over the one of the public data set."""
-    beside = Path(folder) / manifest.PUBLIC.name
-    return beside if beside.is_file() else manifest.PUBLIC
-
-
 def _is_image(name):
     path = PurePosixPath(name)
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
@@ -159,7 +153,7 @@ def _is_image(name):
 
 
 def _folder_files(folder):
-    """({relative name: reader}, [what would change if a file did]) of a folder, sorted."""
+    """({relative name: reader}, [what changes if a file does], its own manifest or None) of a folder."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -167,7 +161,8 @@ def _folder_files(folder):
             found.setdefault(path.name, (name, path))  # some archives hold the tree twice
     readers = {name: path.read_bytes for name, path in found.values()}
     stamps = [f"{name} {(s := path.stat()).st_size} {s.st_mtime_ns}" for name, path in found.values()]
-    return readers, stamps
+    own = folder / manifest.PUBLIC.name
+    return readers, stamps, own if own.is_file() else None
 
 
 def _zip_members(path):
@@ -185,7 +180,9 @@ def _zip_members(path):
         if _is_image(info.filename):
             found.setdefault(PurePosixPath(info.filename).name, info)
     readers = {info.filename: (lambda info=info: archive.read(info)) for info in found.values()}
-    return readers, [f"{info.filename} {info.file_size} {info.CRC}" for info in found.values()]
+    stamps = [f"{info.filename} {info.file_size} {info.CRC}" for info in found.values()]
+    own = [name for name in archive.namelist() if PurePosixPath(name).name == manifest.PUBLIC.name]
+    return readers, stamps, archive.open(own[0]) if own else None
 
 
 def _download(folder):

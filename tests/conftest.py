@@ -1,0 +1,51 @@
+"""Shared pieces of the tests: a quick workspace with the phantom, and one short training on it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from utils import recipes, sources, workspace
+
+REAL = Path(os.environ.get("CXR_TEST_DATA", "/nowhere"))  # the folder with chest_xray and originals
+
+
+@pytest.fixture(autouse=True)
+def clean_settings(monkeypatch):
+    """No test depends on the settings of the person who runs it."""
+    for name in ("CXR_DATA", "CXR_HOME", "CXR_QUICK", "CXR_RECIPE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def make_workspace(home, data=None, quick=True):
+    home = Path(home)
+    return workspace.Workspace(home=home, scratch=home, quick=quick, data=data and Path(data))
+
+
+@pytest.fixture(scope="session")
+def ws(tmp_path_factory):
+    return make_workspace(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def radiographs(ws):
+    return sources.load(ws)
+
+
+@pytest.fixture(scope="session")
+def trained(ws, radiographs):
+    """(run, network) of a two-epoch training on the phantom."""
+    from utils import training
+
+    training.prepare(0)
+    chosen = recipes.recipe("compact", quick=True)
+    network = training.build(chosen)
+    return training.fit(network, chosen, radiographs, ws.runs), network
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The real data set; only the slow tests ask for it."""
+    if not (REAL / "chest_xray").is_dir():
+        pytest.skip("CXR_TEST_DATA does not name a folder with chest_xray and originals")
+    return REAL

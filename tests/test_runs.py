@@ -1,0 +1,96 @@
+import json
+
+import pandas as pd
+import pytest
+from conftest import make_workspace
+
+from utils import runs
+
+
+def card(name="compact", manifest="abc", synthetic=False):
+    return {"recipe": {"name": name}, "manifest": manifest, "synthetic": synthetic}
+
+
+def finish(run):
+    run.update_card(finished=True, model_digest="none")
+    return run
+
+
+@pytest.fixture(autouse=True)
+def no_released_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "RELEASED", tmp_path / "models")
+
+
+def test_a_run_never_overwrites_another(tmp_path):
+    made = [runs.create(tmp_path, "compact", 0, card()) for _ in range(3)]
+    assert len({run.path for run in made}) == 3
+
+
+def test_neither_own_nor_released_run_names_notebook_03(tmp_path):
+    with pytest.raises(runs.RunError, match=r"no finished run in .*runs.*models.* Run notebook 03 first"):
+        runs.find(make_workspace(tmp_path))
+
+
+def test_an_unfinished_run_is_called_unfinished_and_not_taken(tmp_path):
+    ws = make_workspace(tmp_path)
+    run = runs.create(ws.runs, "compact", 0, card())
+    run.update_card(epochs_done=3)
+    assert "UNFINISHED" in str(run)
+    assert "unfinished: it stopped after 3 epochs" in runs.faults(run)[0]
+    with pytest.raises(runs.RunError, match=f"{run.name} there is unfinished"):
+        runs.find(ws)
+    assert runs.find(ws, run.name) == run  # by name it is given, with its fault
+
+
+def test_the_newest_finished_run_of_these_data_comes_first(tmp_path):
+    ws = make_workspace(tmp_path)
+    released = finish(runs.create(runs.RELEASED, "compact", 0, card()))
+    finish(runs.create(runs.RELEASED, "published", 0, card("published")))
+    assert runs.find(ws, digest="abc") == released
+    own = finish(runs.create(ws.runs, "robust", 0, card("robust")))
+    phantom = finish(runs.create(ws.runs, "compact", 0, card(manifest="phantom", synthetic=True)))
+    runs.create(ws.runs, "compact", 1, card())
+    assert runs.find(ws, digest="abc") == own
+    assert runs.find(ws, digest="phantom") == phantom
+
+
+def test_a_wrong_name_lists_the_known_ones(tmp_path):
+    run = finish(runs.create(make_workspace(tmp_path).runs, "compact", 0, card()))
+    with pytest.raises(runs.RunError, match=f"no run typo .*Known runs: {run.name}"):
+        runs.find(make_workspace(tmp_path), "typo")
+
+
+def test_a_damaged_card_is_said_to_be_damaged_and_passed_over(tmp_path):
+    run = runs.create(tmp_path, "compact", 0, card())
+    (run.path / "card.json").write_text("{")
+    assert runs.all_runs(tmp_path) == []
+    with pytest.raises(runs.RunError, match="damaged"):
+        _ = run.card
+
+
+def test_faults_are_said_in_words(tmp_path, radiographs):
+    run = finish(runs.create(tmp_path, "compact", 0, card()))
+    (run.path / "model.keras").write_bytes(b"other")
+    run.update_card(version=99)
+    newer, changed, foreign = runs.faults(run, radiographs)
+    assert "newer version" in newer and "not the file this run wrote" in changed
+    assert foreign == "This run was trained on manifest abc, but the images in use are the synthetic phantom."
+
+
+def test_scores_are_written_once(tmp_path):
+    run = runs.create(tmp_path, "compact", 0, card())
+    scores = pd.DataFrame(
+        {"path": ["a"], "patient": ["1"], "label": ["NORMAL"], "subtype": ["IM"], "score": [0.25]}
+    )
+    assert run.scores("test") is None
+    run.write_scores("test", scores)
+    pd.testing.assert_frame_equal(run.scores("test"), scores, check_dtype=False)
+    with pytest.raises(runs.RunError, match="scored once"):
+        run.write_scores("test", scores)
+
+
+def test_updating_a_card_keeps_the_rest(tmp_path):
+    run = runs.create(tmp_path, "compact", 0, card())
+    run.update_card(extra=1)
+    stored = json.loads((run.path / "card.json").read_text())
+    assert stored["extra"] == 1 and stored["manifest"] == "abc" and stored["finished"] is False

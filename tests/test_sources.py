@@ -1,0 +1,161 @@
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from conftest import make_workspace
+from PIL import Image
+
+from utils import manifest, sources
+from utils.phantom import write_phantom
+
+
+@pytest.fixture(scope="module")
+def phantom_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "set"
+    write_phantom(folder, patients=80)
+    return folder
+
+
+def test_phantom_is_the_same_every_time(tmp_path, phantom_folder):
+    again = write_phantom(tmp_path, patients=80)
+    assert manifest.digest(again) == manifest.digest(manifest.read(phantom_folder / "data_manifest.csv"))
+    assert again.groupby(["split", "label"]).size().min() >= 10
+    assert again.patient.duplicated().any()
+
+
+def test_phantom_says_so(radiographs):
+    assert radiographs.synthetic and "SYNTHETIC PHANTOM" in str(radiographs)
+
+
+def test_nothing_set_finds_the_phantom_outside_colab(tmp_path):
+    assert sources.find(make_workspace(tmp_path)).kind == "phantom"
+
+
+def test_folder_zip_and_doubled_zip_give_the_same_data(tmp_path, phantom_folder):
+    plain, doubled = tmp_path / "plain.zip", tmp_path / "doubled.zip"
+    for path, prefixes in ((plain, ["set/"]), (doubled, ["set/", "set/set/"])):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("__MACOSX/set/train/NORMAL/._IM-0002-0001.jpeg", b"junk")
+            archive.writestr("set/.DS_Store", b"junk")
+            for prefix in prefixes:
+                for file in sorted(phantom_folder.rglob("*.jpeg")):
+                    archive.write(file, prefix + file.relative_to(phantom_folder).as_posix())
+            archive.write(phantom_folder / "data_manifest.csv", "set/data_manifest.csv")
+    loaded = [
+        sources.load(make_workspace(tmp_path / data.stem, data, quick=False))
+        for data in (phantom_folder, plain, doubled)
+    ]
+    for other in loaded[1:]:
+        np.testing.assert_array_equal(other.pixels, loaded[0].pixels)
+        assert other.problems.empty and other.digest == loaded[0].digest
+
+
+def test_second_load_opens_the_same_pack(tmp_path, phantom_folder, capfd):
+    ws = make_workspace(tmp_path, phantom_folder)
+    sources.load(ws)
+    (pack,) = (tmp_path / "cache").glob("*.h5")
+    written = pack.stat().st_mtime_ns
+    sources.load(ws)
+    assert pack.stat().st_mtime_ns == written
+    later = make_workspace(tmp_path)  # CXR_DATA not set any more: the packed cache is found
+    assert sources.find(later).where == pack
+    assert sources.load(later).digest == sources.load(ws).digest
+
+
+def test_truncated_image_is_reported_and_harms_no_earlier_pack(tmp_path, phantom_folder):
+    ws = make_workspace(tmp_path / "home", phantom_folder, quick=False)
+    before = sources.load(ws)
+    (pack,) = (tmp_path / "home/cache").glob("*.h5")
+    content = pack.read_bytes()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in phantom_folder.rglob("*.*"):
+        target = broken / file.relative_to(phantom_folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    victim = sorted(broken.rglob("*.jpeg"))[3]
+    victim.write_bytes(victim.read_bytes()[:1500])
+    after = sources.load(make_workspace(tmp_path / "home", broken, quick=False))
+    assert len(after.table) == len(before.table) - 1
+    assert after.problems.path.tolist() == [victim.relative_to(broken).as_posix()]
+    assert "cut off" in after.problems.problem[0] and "1 unreadable" in str(after)
+    assert pack.read_bytes() == content
+
+
+def web_page(folder):
+    (folder / "data.zip").write_bytes(b"<html>quota</html>")
+    return folder / "data.zip"
+
+
+def cut_off_zip(folder):
+    (folder / "data.zip").write_bytes(b"PK\x03\x04 cut off")
+    return folder / "data.zip"
+
+
+def empty(folder):
+    return folder
+
+
+def no_classes(folder):
+    (folder / "cats").mkdir()
+    Image.new("L", (9, 9)).save(folder / "cats" / "cat.png")
+    return folder
+
+
+def strangers(folder):
+    (folder / "NORMAL").mkdir()
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8)).save(file, "PNG")
+    (folder / "NORMAL" / "mine.png").write_bytes(file.getvalue())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (lambda folder: folder / "typo", "nothing is there. Correct the path"),
+        (empty, "There is no image file in"),
+        (no_classes, r"No folder NORMAL or PNEUMONIA in .*found: cats"),
+        (strangers, r"None of the 1 images .*mine\.png: extra"),
+        (web_page, "web page saved under this name"),
+        (cut_off_zip, "cut off while downloading"),
+    ],
+)
+def test_wrong_input_gets_words_and_leaves_no_cache(tmp_path, prepare, words):
+    data = tmp_path / "data"
+    data.mkdir()
+    with pytest.raises(sources.DataError, match=words):
+        sources.load(make_workspace(tmp_path / "home", prepare(data)))
+    assert not list((tmp_path / "home").rglob("*.h5*"))
+
+
+def test_damaged_pack_names_the_file_and_the_remedy(tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "x.h5").write_bytes(b"half a file")
+    with pytest.raises(sources.DataError, match="Delete this file and run notebook 01 again"):
+        sources.load(make_workspace(tmp_path))
+
+
+def test_public_download_is_unpacked_from_tfrecords(tmp_path, phantom_folder, monkeypatch):
+    """The public copy: JPEG bytes and paths in two TFRecord files a split, one stray record."""
+    import tensorflow as tf
+
+    from utils.quiet import keras
+
+    files = sorted(phantom_folder.rglob("*.jpeg"))
+    for split in ("train", "test"):
+        with (
+            tf.io.TFRecordWriter(str(tmp_path / f"{split}-images.tfrec")) as pictures,
+            tf.io.TFRecordWriter(str(tmp_path / f"{split}-paths.tfrec")) as paths,
+        ):
+            pictures.write(b"junk")
+            paths.write(f"gs://x/{split}/.DS_Store".encode())
+            for file in files:
+                if split in file.parts:
+                    pictures.write(file.read_bytes())
+                    paths.write(f"gs://x/{file.relative_to(phantom_folder)}".encode())
+    monkeypatch.setattr(keras.utils, "get_file", lambda name, origin, cache_dir: str(tmp_path / name))
+    folder = sources._download(tmp_path / "unpacked")
+    unpacked = {path.name: path.read_bytes() for path in folder.rglob("*.jpeg")}
+    assert unpacked == {path.name: path.read_bytes() for path in files}
