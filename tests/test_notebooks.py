@@ -1,0 +1,153 @@
+"""Rules every notebook keeps, and every notebook run: alone, and all in order."""
+
+import ast
+import os
+import re
+import statistics
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from utils import __main__ as commands
+from utils import workspace
+
+PATHS = sorted((workspace.PROJECT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = {path.name: nbformat.read(path, as_version=4) for path in PATHS}
+every = pytest.mark.parametrize("name", NOTEBOOKS)
+
+
+def cells(name, kind):
+    return [cell for cell in NOTEBOOKS[name].cells if cell.cell_type == kind]
+
+
+def lines(cell):
+    return [line for line in cell.source.splitlines() if line.strip()]
+
+
+def test_the_series_is_complete():
+    assert [name[:2] for name in NOTEBOOKS] == [f"{number:02d}" for number in range(1, len(NOTEBOOKS) + 1)]
+    assert len(NOTEBOOKS) >= 5
+
+
+def test_the_setup_cell_is_the_same_everywhere():
+    setups = {cells(name, "code")[0].source for name in NOTEBOOKS}
+    assert len(setups) == 1
+    assert sum(bool(line) for line in setups.pop().splitlines()) <= 18
+
+
+@every
+def test_head_and_tail(name):
+    texts = [cell.source for cell in cells(name, "markdown")]
+    head = texts[0]
+    assert head.startswith("# ") and "[![Open in Colab]" in head
+    assert all(f"**{word}**" in head for word in ("You need", "You get", "Time", "Next"))
+    assert "For teaching and research, not for clinical use." in head
+    everything = "\n".join(texts)
+    for heading in ("## Setup", "## Settings", "## Files written", "## If something went wrong", "## Next"):
+        assert heading in everything, heading
+    for link in re.findall(r"\]\((\d\d_\w+\.ipynb)\)", everything):
+        assert link in NOTEBOOKS, link
+
+
+@every
+def test_cells_are_few_and_short(name):
+    code = [len(lines(cell)) for cell in cells(name, "code")]
+    assert 14 <= len(NOTEBOOKS[name].cells) <= 34
+    assert statistics.median(code) <= 7 and max(code) <= 25
+
+
+@every
+def test_code_is_plain_and_without_outputs(name):
+    for cell in cells(name, "code"):
+        assert not cell.outputs and cell.execution_count is None
+        tree = ast.parse(cell.source)  # fails on ! and % lines
+        assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.walk(tree))
+        assert not re.search(r"/(home|Users|root|tmp|work|mnt)/|[A-Z]:\\", cell.source)
+
+
+@every
+def test_prose_stands_before_code_and_after_figures(name):
+    notebook = NOTEBOOKS[name].cells
+    assert notebook[0].cell_type == notebook[1].cell_type == notebook[-1].cell_type == "markdown"
+    for before, cell, after in zip(notebook, notebook[1:], notebook[2:], strict=False):
+        if cell.cell_type == "code" and "plots." in cell.source and "note=note" in cell.source:
+            assert "markdown" in (after.cell_type, before.cell_type)
+            assert after.cell_type == "markdown" or "plots." in after.source
+
+
+@every
+def test_settings_are_few_and_shown_in_a_form(name):
+    settings = cells(name, "code")[1]
+    names = [line for line in lines(settings) if re.match(r"[A-Z_]+ = ", line)]
+    assert 1 <= len(names) <= 8 and any("# @param" in line for line in names)
+
+
+@every
+def test_prose_is_respectful(name):
+    text = " ".join(cell.source for cell in cells(name, "markdown"))
+    assert not re.search(r"\b(simply|just|obviously|trivial(ly)?)\b", text, re.IGNORECASE)
+
+
+def test_readme_names_every_notebook_and_setting():
+    readme = (workspace.PROJECT / "README.md").read_text(encoding="utf8")
+    assert all(name in readme for name in NOTEBOOKS)
+    source = "\n".join(path.read_text() for path in (workspace.PROJECT / "utils").glob("*.py"))
+    settings = set(
+        re.findall(r"CXR_[A-Z]+", source + "".join(c.source for n in NOTEBOOKS for c in cells(n, "code")))
+    )
+    assert settings == set(re.findall(r"CXR_[A-Z]+", readme))
+
+
+def test_address_is_written_into_setup_and_badges(tmp_path, monkeypatch):
+    for path in PATHS:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(commands, "NOTEBOOKS", tmp_path)
+    commands.set_address("https://github.com/someone/somewhere")
+    for path in tmp_path.glob("*.ipynb"):
+        text = path.read_text()
+        assert (
+            f"https://colab.research.google.com/github/someone/somewhere/blob/main/notebooks/{path.name}"
+            in text
+        )
+        setup = next(c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code").source
+        assert 'REPOSITORY = "https://github.com/someone/somewhere"' in setup
+        assert setup.count("\n") == cells(path.name, "code")[0].source.count("\n")
+
+
+def run_notebooks(names, home):
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--nbval-lax",
+        "--nbval-current-env",
+        "-p",
+        "no:cacheprovider",
+    ]
+    settings = {"CXR_HOME": str(home), "CXR_QUICK": "1"}
+    done = subprocess.run(
+        [*command, *(f"notebooks/{name}" for name in names)],
+        cwd=workspace.PROJECT,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    return home
+
+
+@every
+def test_notebook_runs_alone_on_the_phantom(name, tmp_path):
+    run_notebooks([name], tmp_path)
+
+
+def test_series_runs_in_order_on_the_phantom(tmp_path):
+    run_notebooks(NOTEBOOKS, tmp_path)
+    (run,) = (tmp_path / "runs").iterdir()
+    figures = {path.name for path in (run / "figures").iterdir()}
+    assert {"04_roc.png", "04_roc.svg", "04_roc.pdf", "03_learning_curves.pdf"} <= figures
+    assert (run / "metrics.json").exists() and (run / "tables" / "test_metrics.tex").exists()
+    assert list((tmp_path / "answers").glob("new_images_*.csv"))

@@ -1,0 +1,61 @@
+"""With the real data set: the manifest recognises every copy, and a short training learns."""
+
+import time
+
+import numpy as np
+import pytest
+from conftest import make_workspace
+
+from utils import images, manifest, metrics, recipes, sources, training
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def real(real_data, tmp_path_factory):
+    started = time.perf_counter()
+    loaded = sources.load(
+        make_workspace(tmp_path_factory.mktemp("real"), real_data / "chest_xray", quick=False)
+    )
+    print(f"packed {len(loaded.table)} radiographs in {time.perf_counter() - started:.1f} s")
+    return loaded
+
+
+def closest_rows(readers, table, duplicates):
+    """Names of files whose own row is not the closest one, exact duplicates apart."""
+    expected = np.array([int(value, 16) for value in table.fingerprint], dtype=np.uint64)
+    names = [path.rpartition("/")[2] for path in table.path]
+    row_of = {name: row for row, name in enumerate(names)}
+    wrong = []
+    for name, picture in zip(readers, images.read_many(list(readers.values()), "Reading"), strict=True):
+        away = images.distance(expected, images.fingerprint(picture[None])[0])
+        own = name.rpartition("/")[2]
+        rivals = {names[row] for row in np.flatnonzero(away <= away[row_of[own]])} - {own}
+        if away[row_of[own]] > images.RECOGNISED or rivals - duplicates.get(own, set()):
+            wrong.append(name)
+    return wrong
+
+
+@pytest.mark.parametrize(("folder", "count"), [("chest_xray", 5856), ("originals", 168)])
+def test_every_copy_is_closest_to_its_own_row(real_data, folder, count):
+    lines = (real_data / "exact_duplicates.tsv").read_text().splitlines()
+    groups = [set(line.split("\t")[2:]) for line in lines if "\t" in line]
+    duplicates = {name: group for group in groups for name in group}
+    readers, _, _ = sources._folder_files(real_data / folder)
+    assert len(readers) == count
+    assert closest_rows(readers, manifest.read(), duplicates) == []
+
+
+def test_all_real_radiographs_are_usable(real):
+    assert len(real.table) == 5856 and real.problems.empty and not real.synthetic
+    assert real.digest == manifest.digest(manifest.read())
+
+
+def test_a_short_training_learns(real, tmp_path):
+    """Three epochs of `compact` on half of the training patients."""
+    kept = real.table[(real.table.fold < 6) & (real.table.split != "test")]
+    part = sources.Radiographs(real.pixels, kept, real.problems, real.digest, real.origin, False)
+    training.prepare(0)
+    chosen = recipes.recipe("compact", epochs=3)
+    run = training.fit(training.build(chosen), chosen, part, tmp_path)
+    assert metrics.measure(run.scores("val"), 0.5).auc >= 0.95

@@ -1,0 +1,123 @@
+import json
+import re
+import xml.etree.ElementTree
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from utils import manifest, metrics, plots, report, runs, style, workspace
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def scores(trained, radiographs):
+    test = manifest.select(radiographs.table, "test").reset_index(drop=True)
+    noise = np.random.default_rng(0).normal(0, 0.25, len(test))
+    score = np.clip(0.3 + 0.4 * manifest.positives(test) + noise, 0, 1)
+    return test[["path", "patient", "label", "subtype"]].assign(score=score)
+
+
+@pytest.fixture(scope="module")
+def results(scores):
+    return report.summary(scores, 0.4, resamples=100)
+
+
+@pytest.fixture(scope="module")
+def figures(scores, results, trained, radiographs):
+    note = report.mark(trained[0].card)
+    rows = radiographs.table.index[:5]
+    maps = {
+        "pool1": np.random.default_rng(0).random((8, 8, 9)),
+        "pool2": np.random.default_rng(1).random((4, 4, 3)),
+    }
+    validation = trained[0].scores("val")
+    arrays, split = radiographs.pixels[rows], radiographs.table.split.to_numpy()
+    labels = radiographs.table.label.to_numpy()
+    return {
+        "counts": plots.class_counts(manifest.counts(radiographs.table), note=note),
+        "pictures": plots.pictures(arrays, list("abcde"), note=note),
+        "brightness": plots.distributions(np.linspace(0, 1, len(split)), labels, split, "x", note=note),
+        "curves": plots.learning_curves(trained[0].history(), note=note),
+        "roc": plots.roc(scores, results["at 0.5"], 0.4, note=note),
+        "confusion": plots.confusion(scores, 0.5, note=note),
+        "scores": plots.score_distributions(scores, 0.4, note=note),
+        "metrics": plots.metric_intervals(scores, results, note=note),
+        "maps": plots.feature_maps(arrays[0], maps, note=note),
+        "cards": plots.answer_cards(arrays, list("abcde"), np.linspace(0, 1, 5), 0.5, validation, note=note),
+        "no_cards": plots.answer_cards(arrays[:0], [], [], 0.5, validation, note=note),
+    }
+
+
+def test_every_figure_has_report_size_and_says_phantom(figures, tmp_path):
+    for name, figure in figures.items():
+        png, svg, pdf = style.save(figure, tmp_path, name)
+        width_mm = figure.get_size_inches()[0] * 25.4
+        assert width_mm == pytest.approx(style.ONE_COLUMN) or width_mm == pytest.approx(style.TWO_COLUMNS)
+        assert figure.get_size_inches()[1] * 25.4 <= 170.001, name
+        with Image.open(png) as picture:
+            assert picture.width == pytest.approx(width_mm / 25.4 * 300, abs=1)
+        assert "synthetic phantom" in "".join(xml.etree.ElementTree.parse(svg).getroot().itertext())
+        content = pdf.read_bytes()
+        assert b"/Type3" not in content and b"/FontFile2" in content  # embedded as TrueType
+
+
+def test_a_figure_of_one_class_is_still_drawn(scores):
+    ill = scores[scores.label == "PNEUMONIA"]
+    result = metrics.evaluate(ill, 0.5, 50)
+    assert plots.roc(ill, result, 0.5) and plots.metric_intervals(ill, {"at 0.5": result})
+
+
+def test_figures_leave_the_users_settings_alone(scores):
+    before = dict(matplotlib.rcParams)
+    plots.confusion(scores, 0.5)
+    assert dict(matplotlib.rcParams) == before and not matplotlib.pyplot.get_fignums()
+
+
+def test_an_evaluation_is_written_and_can_be_read_back(trained, scores, results, figures, tmp_path):
+    report.save_evaluation(trained[0], tmp_path, scores, results, {"04_roc": figures["roc"]})
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert numbers["images"] == len(scores) == sum(numbers["confusion"]["at 0.5"].values())
+    assert numbers["synthetic"] is True
+    assert numbers["results"]["at 0.5"]["auc"]["value"] == pytest.approx(results["at 0.5"].value["auc"])
+    table = pd.read_csv(tmp_path / "tables" / "test_metrics.csv", index_col=0)
+    assert list(table.index) == list(metrics.METRICS.values())
+    assert re.fullmatch(r"\d\.\d{3} \(\d\.\d{3}-\d\.\d{3}\)", table.iloc[0, 0])
+    latex = (tmp_path / "tables" / "test_metrics.tex").read_text()
+    assert r"\toprule" in latex and not re.search(r"(?<!\\)%", latex)
+    assert (tmp_path / "tables" / "test_metrics.md").read_text().startswith("| metric")
+
+
+def test_answers_keep_the_unusable_files_and_never_overwrite(tmp_path):
+    answers = pd.DataFrame({"file": ["a.png"], "score": [0.5]})
+    problems = pd.DataFrame({"path": ["b.png"], "problem": ["the file is empty"]})
+    path = report.save_answers(answers, problems, tmp_path)
+    assert pd.read_csv(path).file.tolist() == ["a.png", "b.png"]
+    assert re.search(r"\d{4}-\d\d-\d\d_\d{6}", path.name)
+
+
+def test_released_runs_are_whole_and_the_readme_shows_their_numbers():
+    released = runs.all_runs(runs.RELEASED)
+    assert released
+    for run in released:
+        assert (
+            run.finished and not runs.faults(run) and run.card["manifest"] == manifest.digest(manifest.read())
+        )
+        scores = run.scores("test")
+        assert len(scores) == 624 and set(scores.path) == set(manifest.select(manifest.read(), "test").path)
+        stored = json.loads((run.path / "metrics.json").read_text())["results"]["at 0.5"]
+        assert metrics.measure(scores, 0.5).to_dict() == pytest.approx(
+            {name: entry["value"] for name, entry in stored.items()}
+        )
+    readme = (workspace.PROJECT / "README.md").read_text(encoding="utf8")
+    assert report.readme_results() in readme, "run: make results"
+
+
+def test_released_files_are_small_and_show_no_radiograph():
+    files = [path for path in runs.RELEASED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 20e6
+    allowed = ("04_metrics", "04_confusion", "04_roc", "04_scores", "04_learning_curves")
+    assert all(path.stem in allowed for path in files if path.suffix in (".png", ".svg", ".pdf"))
