@@ -1,6 +1,7 @@
 """python -m utils run | results | address URL: what the Makefile and maintainers call."""
 
 import argparse
+import subprocess
 import sys
 import time
 
@@ -13,6 +14,7 @@ def run_series():
     """Execute the notebooks in order, show their printed lines, keep them with their outputs."""
     import nbformat
     from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
 
     class TalkingClient(NotebookClient):
         def process_message(self, msg, cell, cell_index):
@@ -28,7 +30,11 @@ def run_series():
         notebook = nbformat.read(path, as_version=4)
         client = TalkingClient(notebook, timeout=None, resources={"metadata": {"path": str(NOTEBOOKS)}})
         try:
-            client.execute()
+            client.execute(stderr=subprocess.DEVNULL)  # the kernel's own log; errors come as messages
+        except CellExecutionError as error:
+            sys.exit(
+                f"\n{path.name} stopped. {error.ename}: {error.evalue}\nAs far as it came: {kept / path.name}"
+            )
         finally:
             workspace.write_whole(kept / path.name, nbformat.writes(notebook))
         print(f"== {path.name} took {time.perf_counter() - started:.0f} s", flush=True)
