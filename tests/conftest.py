@@ -34,13 +34,10 @@ def radiographs(ws):
 
 @pytest.fixture(scope="session")
 def trained(ws, radiographs):
-    """(run, network) of a two-epoch training on the phantom."""
+    """The run of a two-epoch training on the phantom."""
     from utils import training
 
-    training.prepare(0)
-    chosen = recipes.recipe("compact", quick=True)
-    network = training.build(chosen)
-    return training.fit(network, chosen, radiographs, ws.runs), network
+    return training.fit(recipes.recipe("compact", quick=True), radiographs, ws.runs)
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,11 @@ def test_transparency_is_laid_over_black():
     assert images.read(encoded(picture)).max() == 0
 
 
+def test_float_pictures_from_0_to_1_keep_their_grey_levels():
+    values = Image.fromarray(gradient().astype(np.float32) / 255)
+    assert np.abs(images.read(encoded(values, "TIFF")).astype(int) - gradient()).max() <= 1
+
+
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_deep_pictures_are_scaled_by_the_bits_they_use(bits):
     values = np.linspace(0, 2**bits - 1, 2400).reshape(40, 60).astype(np.uint16)
@@ -60,6 +65,7 @@ def test_exif_rotation_is_applied():
         (encoded(Image.new("1", (11_000, 11_000))), "too many pixels"),
         (encoded(Image.new("1", (20_000, 20_000))), "too many pixels"),
     ],
+    ids=["empty", "web page", "text", "DICOM", "half a JPEG", "half a PNG", "large", "bomb"],
 )
 def test_unreadable_files_get_a_reason(content, reason):
     with pytest.raises(images.UnreadableImage, match=reason):

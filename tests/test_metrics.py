@@ -106,3 +106,5 @@ def test_threshold_is_half_way_and_maximises_youden():
     # at 0.7: sensitivity 3/4, specificity 1; at 0.5: sensitivity 1, specificity 2/3
     assert metrics.choose_threshold(labels, scores) == pytest.approx((0.7 + 0.6) / 2)
     assert metrics.choose_threshold([1, 1], [0.2, 0.9]) == 0.5
+    for useless in ([0.3, 0.3, 0.3, 0.3], [0.9, 0.8, 0.2, 0.1]):  # constant, then inverted scores
+        assert 0 <= metrics.choose_threshold([0, 0, 1, 1], useless) <= 1

@@ -61,12 +61,35 @@ def test_saved_networks_give_the_same_scores_with_keras_alone(name, noise, tmp_p
     assert "utils" not in json.dumps(config)
 
 
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_files_of_a_newer_keras_still_open(name, noise, tmp_path):
+    """Newer versions add settings that older ones refuse; ours are rebuilt, others are explained."""
+    network = model.NETWORKS[name]()
+    network.save(tmp_path / "now.keras")
+    for new_name, outcome in ((name, "opens"), ("stranger", "refused")):
+        with (
+            zipfile.ZipFile(tmp_path / "now.keras") as old,
+            zipfile.ZipFile(tmp_path / f"{outcome}.keras", "w") as new,
+        ):
+            for entry in old.namelist():
+                content = old.read(entry)
+                if entry == "config.json":
+                    config = json.loads(content)
+                    config["config"]["name"] = new_name
+                    config["config"]["layers"][2]["config"]["setting_of_2031"] = True
+                    content = json.dumps(config)
+                new.writestr(entry, content)
+    np.testing.assert_allclose(model.load(tmp_path / "opens.keras")(noise), network(noise), atol=1e-6)
+    with pytest.raises(model.ModelError, match="cannot be opened with Keras"):
+        model.load(tmp_path / "refused.keras")
+
+
 def test_float32_copy_keeps_the_weights(noise):
     keras.config.set_dtype_policy("mixed_bfloat16")
     trained = model.compact()
     keras.config.set_dtype_policy("float32")
     copy = model.in_float32(trained)
-    assert copy.layers[5].compute_dtype == "float32"
+    assert all(layer.compute_dtype == "float32" for layer in copy.layers)
     np.testing.assert_allclose(copy(noise), trained(noise), atol=0.02)
 
 

@@ -28,20 +28,20 @@ def results(scores):
 
 @pytest.fixture(scope="module")
 def figures(scores, results, trained, radiographs):
-    note = report.mark(trained[0].card)
+    note = report.mark(trained.card)
     rows = radiographs.table.index[:5]
     maps = {
         "pool1": np.random.default_rng(0).random((8, 8, 9)),
         "pool2": np.random.default_rng(1).random((4, 4, 3)),
     }
-    validation = trained[0].scores("val")
+    validation = trained.scores("val")
     arrays, split = radiographs.pixels[rows], radiographs.table.split.to_numpy()
     labels = radiographs.table.label.to_numpy()
     return {
         "counts": plots.class_counts(manifest.counts(radiographs.table), note=note),
         "pictures": plots.pictures(arrays, list("abcde"), note=note),
         "brightness": plots.distributions(np.linspace(0, 1, len(split)), labels, split, "x", note=note),
-        "curves": plots.learning_curves(trained[0].history(), note=note),
+        "curves": plots.learning_curves(trained.history(), trained.card["counts"], note=note),
         "roc": plots.roc(scores, results["at 0.5"], 0.4, note=note),
         "confusion": plots.confusion(scores, 0.5, note=note),
         "scores": plots.score_distributions(scores, 0.4, note=note),
@@ -59,10 +59,16 @@ def test_every_figure_has_report_size_and_says_phantom(figures, tmp_path):
         assert width_mm == pytest.approx(style.ONE_COLUMN) or width_mm == pytest.approx(style.TWO_COLUMNS)
         assert figure.get_size_inches()[1] * 25.4 <= 170.001, name
         with Image.open(png) as picture:
-            assert picture.width == pytest.approx(width_mm / 25.4 * 300, abs=1)
+            assert picture.width == pytest.approx(width_mm / 25.4 * 600, abs=1)
         assert "synthetic phantom" in "".join(xml.etree.ElementTree.parse(svg).getroot().itertext())
         content = pdf.read_bytes()
         assert b"/Type3" not in content and b"/FontFile2" in content  # embedded as TrueType
+
+
+def test_undefined_and_degenerate_values_are_said_in_words():
+    table = pd.DataFrame({"value": [1.0, np.nan] * 3, "low": [1.0, np.nan] * 3, "high": [1.0, np.nan] * 3})
+    texts = report.with_intervals({"x": table}).x
+    assert "no interval" in texts.iloc[0] and texts.iloc[1] == "not defined"
 
 
 def test_a_figure_of_one_class_is_still_drawn(scores):
@@ -78,7 +84,7 @@ def test_figures_leave_the_users_settings_alone(scores):
 
 
 def test_an_evaluation_is_written_and_can_be_read_back(trained, scores, results, figures, tmp_path):
-    report.save_evaluation(trained[0], tmp_path, scores, results, {"04_roc": figures["roc"]})
+    report.save_evaluation(trained, tmp_path, scores, results, {"04_roc": figures["roc"]}, 100)
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["images"] == len(scores) == sum(numbers["confusion"]["at 0.5"].values())
     assert numbers["synthetic"] is True
@@ -89,6 +95,7 @@ def test_an_evaluation_is_written_and_can_be_read_back(trained, scores, results,
     latex = (tmp_path / "tables" / "test_metrics.tex").read_text()
     assert r"\toprule" in latex and not re.search(r"(?<!\\)%", latex)
     assert (tmp_path / "tables" / "test_metrics.md").read_text().startswith("| metric")
+    assert "synthetic phantom" in latex
 
 
 def test_answers_keep_the_unusable_files_and_never_overwrite(tmp_path):

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -39,19 +40,21 @@ def test_an_unfinished_run_is_called_unfinished_and_not_taken(tmp_path):
     assert "unfinished: it stopped after 3 epochs" in runs.faults(run)[0]
     with pytest.raises(runs.RunError, match=f"{run.name} there is unfinished"):
         runs.find(ws)
-    assert runs.find(ws, run.name) == run  # by name it is given, with its fault
+    with pytest.raises(runs.RunError, match=r"stopped after 3 epochs\. Choose another run"):
+        runs.find(ws, run.name)
 
 
 def test_the_newest_finished_run_of_these_data_comes_first(tmp_path):
     ws = make_workspace(tmp_path)
     released = finish(runs.create(runs.RELEASED, "compact", 0, card()))
     finish(runs.create(runs.RELEASED, "published", 0, card("published")))
-    assert runs.find(ws, digest="abc") == released
+    abc = SimpleNamespace(digest="abc")
+    assert runs.find(ws, radiographs=abc) == released
     own = finish(runs.create(ws.runs, "robust", 0, card("robust")))
     phantom = finish(runs.create(ws.runs, "compact", 0, card(manifest="phantom", synthetic=True)))
     runs.create(ws.runs, "compact", 1, card())
-    assert runs.find(ws, digest="abc") == own
-    assert runs.find(ws, digest="phantom") == phantom
+    assert runs.find(ws, radiographs=abc) == own == runs.find(ws)
+    assert runs.find(ws, radiographs=SimpleNamespace(digest="phantom")) == phantom
 
 
 def test_a_wrong_name_lists_the_known_ones(tmp_path):
@@ -63,6 +66,8 @@ def test_a_wrong_name_lists_the_known_ones(tmp_path):
 def test_a_damaged_card_is_said_to_be_damaged_and_passed_over(tmp_path):
     run = runs.create(tmp_path, "compact", 0, card())
     (run.path / "card.json").write_text("{")
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older" / "card.json").write_text('{"created": "2026"}')
     assert runs.all_runs(tmp_path) == []
     with pytest.raises(runs.RunError, match="damaged"):
         _ = run.card
@@ -74,7 +79,10 @@ def test_faults_are_said_in_words(tmp_path, radiographs):
     run.update_card(version=99)
     newer, changed, foreign = runs.faults(run, radiographs)
     assert "newer version" in newer and "not the file this run wrote" in changed
-    assert foreign == "This run was trained on manifest abc, but the images in use are the synthetic phantom."
+    assert (
+        "trained on radiographs of manifest abc, but the images in use are the synthetic phantom of"
+        in foreign
+    )
 
 
 def test_scores_are_written_once(tmp_path):

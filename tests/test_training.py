@@ -1,3 +1,6 @@
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +9,7 @@ from utils import manifest, metrics, model, recipes, runs, scoring, training
 
 
 def test_a_run_folder_is_complete_and_explains_itself(trained, radiographs):
-    run, _ = trained
+    run = trained
     card = run.card
     assert {path.name for path in run.path.iterdir()} >= {
         "model.keras",
@@ -21,35 +24,33 @@ def test_a_run_folder_is_complete_and_explains_itself(trained, radiographs):
 
 
 def test_validation_is_fold_0_and_shares_no_patient_with_training(trained, radiographs):
-    scores = trained[0].scores("val")
+    scores = trained.scores("val")
     train = manifest.select(radiographs.table, "train")
     assert sorted(scores.path) == sorted(radiographs.table.path[radiographs.table.fold == 0])
     assert not set(scores.patient) & set(train.patient)
 
 
 def test_the_threshold_comes_from_the_validation_scores(trained):
-    scores = trained[0].scores("val")
+    scores = trained.scores("val")
     expected = metrics.choose_threshold(manifest.positives(scores), scores.score)
-    assert trained[0].card["threshold"]["value"] == pytest.approx(expected, abs=1e-5)
+    assert trained.card["threshold"]["value"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_saved_network_gives_the_stored_scores(trained, radiographs):
-    run, network = trained
-    saved = model.load(run.path / "model.keras")
+def test_the_saved_network_gives_the_stored_scores_and_the_last_epochs_auc(trained, radiographs):
+    saved = model.load(trained.path / "model.keras")
     validation = manifest.select(radiographs.table, "val")
     again = scoring.score_table(saved, radiographs.pixels, validation)
-    np.testing.assert_allclose(again.score, run.scores("val").score, atol=1e-5)
-    for kept, used in zip(saved.get_weights(), network.get_weights(), strict=True):
-        np.testing.assert_array_equal(kept, used)
+    np.testing.assert_allclose(again.score, trained.scores("val").score, atol=1e-5)
+    assert metrics.measure(again, 0.5).auc == pytest.approx(trained.history().val_auc.iloc[-1], abs=0.05)
 
 
 def test_the_same_seed_trains_the_same_network(trained, radiographs, tmp_path):
-    training.prepare(0)
-    chosen = recipes.recipe("compact", quick=True)
-    network = training.build(chosen)
-    training.fit(network, chosen, radiographs, tmp_path)
-    for first, second in zip(trained[1].get_weights(), network.get_weights(), strict=True):
+    again = training.fit(recipes.recipe("compact", quick=True), radiographs, tmp_path)
+    other = training.fit(recipes.recipe("compact", quick=True), radiographs, tmp_path, seed=1)
+    weights = [model.load(run.path / "model.keras").get_weights() for run in (trained, again, other)]
+    for first, second in zip(*weights[:2], strict=True):
         np.testing.assert_array_equal(first, second)
+    assert any((first != third).any() for first, third in zip(weights[0], weights[2], strict=True))
 
 
 def test_class_weights_balance_the_classes():
@@ -78,12 +79,12 @@ def test_batches_hold_every_image_once_an_epoch_in_a_new_order(radiographs):
         ({"epochs": 0}, "at least 1"),
         ({"batch_size": 10_000}, "batch_size is 10000; choose 1 to"),
         ({"network": "resnet"}, "no network 'resnet'"),
+        ({"side": 45}, "choose 46 to 224 pixels"),
     ],
 )
 def test_bad_settings_get_words_before_any_work(changes, words, radiographs, tmp_path):
-    network = model.compact()
     with pytest.raises(recipes.SettingsError, match=words):
-        training.fit(network, recipes.recipe("compact", **changes), radiographs, tmp_path)
+        training.fit(recipes.recipe("compact", **changes), radiographs, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -95,7 +96,11 @@ def test_unknown_recipe_and_field_list_the_known_ones():
 
 
 def test_test_images_are_scored_once(trained, radiographs, tmp_path):
-    run, _ = trained
+    run = trained
+    test = radiographs.table[radiographs.table.split == "test"]
+    partial = dataclasses.replace(radiographs, table=radiographs.table.drop(test.index[0]))
+    scores, sentence = scoring.test_scores(run, partial)
+    assert len(scores) == len(test) - 1 and "not kept" in sentence and run.scores("test") is None
     first, sentence = scoring.test_scores(run, radiographs)
     assert "Scored" in sentence and len(first) == (radiographs.table.split == "test").sum()
     again, sentence = scoring.test_scores(run, radiographs)
@@ -104,12 +109,16 @@ def test_test_images_are_scored_once(trained, radiographs, tmp_path):
 
 
 def test_a_real_network_is_never_scored_on_the_phantom(radiographs, tmp_path):
-    real = runs.create(tmp_path, "compact", 0, {"manifest": "real", "synthetic": False})
+    real = runs.create(tmp_path, "compact", 0, {"manifest": "real", "synthetic": False, "recipe": {}})
     real.update_card(finished=True)
     with pytest.raises(runs.RunError, match="not scored"):
         scoring.test_scores(real, radiographs)
     names, pictures, _ = scoring.example_images(real, radiographs)
     assert names == [] and pictures.shape == (0, 224, 224)
+
+
+def as_if_real(run):
+    return SimpleNamespace(card=run.card | {"synthetic": False}, name=run.name)
 
 
 def test_new_images_are_answered_and_bad_files_get_a_reason(trained, radiographs, tmp_path):
@@ -120,20 +129,24 @@ def test_new_images_are_answered_and_bad_files_get_a_reason(trained, radiographs
     Image.fromarray(picture).save(tmp_path / "more" / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"<html>")
     (tmp_path / "c.txt").write_text("notes")
-    names, pictures, problems = scoring.read_new(tmp_path)
+    with pytest.raises(runs.RunError, match="learned from the synthetic phantom"):
+        scoring.read_new(tmp_path, trained)
+    names, pictures, problems = scoring.read_new(tmp_path, as_if_real(trained))
     assert names == ["more/a.png"] and sorted(problems.path) == ["b.jpg", "c.txt"]
     np.testing.assert_array_equal(pictures[0], picture)
-    validation = trained[0].scores("val")
-    answer = scoring.classify(trained[1], names, pictures, 0.5, validation).iloc[0]
+    validation = trained.scores("val")
+    network = model.load(trained.path / "model.keras")
+    answer = scoring.classify(trained, network, names, pictures).iloc[0]
     normal = validation.score[validation.label == "NORMAL"]
     assert answer.normals_scoring_higher == pytest.approx((normal > answer.score).mean())
-    assert answer.threshold == ("above" if answer.score >= 0.5 else "below")
-    assert scoring.classify(trained[1], [], pictures[:0], 0.5, validation).empty
+    assert answer.side == ("above" if answer.score >= trained.card["threshold"]["value"] else "below")
+    assert "SYNTHETIC PHANTOM" in answer.run
+    assert scoring.classify(trained, network, [], pictures[:0]).empty
 
 
 @pytest.mark.parametrize("place", ["nowhere", "."])
-def test_nothing_to_classify_gets_words(place, tmp_path):
+def test_nothing_to_classify_gets_words(place, tmp_path, trained):
     from utils import images
 
     with pytest.raises(images.UnreadableImage, match=r"nothing at|empty"):
-        scoring.read_new(tmp_path / place)
+        scoring.read_new(tmp_path / place, as_if_real(trained))

@@ -16,7 +16,10 @@ def start(use_drive=True):
 
     Does not import TensorFlow, so that it answers at once. Returns the Workspace.
     """
+    import pandas as pd
+
     from . import runs, sources, workspace
+    from .images import UnreadableImage
 
     ws = workspace.open_workspace(use_drive)
     installed = workspace.versions()
@@ -25,14 +28,16 @@ def start(use_drive=True):
     if device.startswith("CPU") and workspace.in_colab():
         hint = " (faster: Runtime > Change runtime type > T4 GPU)"
     try:
-        found = sources.find(ws)
-    except sources.DataError as error:
+        found = str(sources.find(ws))
+    except (sources.DataError, UnreadableImage) as error:
         found = f"PROBLEM: {error}"
+    pd.set_option("display.max_colwidth", None)  # tables show reasons in full
+    lost = " (NOT on Drive: lost when the runtime ends)" if workspace.in_colab() and not ws.on_drive else ""
     own = runs.all_runs(ws.runs)
     print("versions ", ", ".join(f"{name} {version}" for name, version in installed.items()))
     print("device   ", device + hint)
     print("code     ", f"{workspace.PROJECT}, version {__version__}, commit {workspace.code_version()}")
-    print("results  ", f"{ws.home}" + (" (quick mode: everything small)" if ws.quick else ""))
+    print("results  ", f"{ws.home}{lost}" + (" (quick mode: everything small)" if ws.quick else ""))
     print("images   ", found)
     print("latest   ", own[-1] if own else f"no own run yet; released: {len(runs.all_runs(runs.RELEASED))}")
     return ws

@@ -68,7 +68,9 @@ def _grey(picture):
         values = np.asarray(picture, dtype=np.float64)
         if not np.isfinite(values).all() or values.min() < 0:
             raise UnreadableImage("its pixel values are negative or not numbers")
-        bits = max(8, int(np.ceil(np.log2(values.max() + 1)))) if values.max() > 0 else 8
+        if picture.mode == "F" and values.max() <= 1:  # a common way to store float pictures
+            values = values * 255
+        bits = max(8, int(np.ceil(np.log2(values.max() + 1))))
         return (values / 2 ** (bits - 8)).astype(np.uint8)
     if picture.mode in ("P", "PA", "LA", "RGBA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
@@ -101,10 +103,11 @@ def stretch(pictures):
     Mean horizontal over mean vertical grey-level difference. A radiograph taken wide and squashed
     to a square changes faster from left to right, so the value tells the lost aspect ratio.
     """
-    pictures = pictures.astype(np.float32)
-    across = np.abs(np.diff(pictures, axis=2)).mean((1, 2))
-    down = np.abs(np.diff(pictures, axis=1)).mean((1, 2))
-    return across / np.maximum(down, 1e-6)
+
+    def step(picture, axis):
+        return np.abs(np.diff(picture.astype(np.float32), axis=axis)).mean()
+
+    return np.array([step(picture, 1) / max(step(picture, 0), 1e-6) for picture in pictures])
 
 
 def distance(a, b):
@@ -163,8 +166,9 @@ def pack(readers, table, target, origin):
                 problems.append((name, f"unreadable: {picture}"))
                 continue
             away = distance(expected, fingerprint(picture[None])[0])
-            if row is None and away.min() <= RECOGNISED:
-                row = int(np.where(present, 64, away).argmin())  # a duplicate fills the next free row
+            if row is None:
+                free = np.where(present, 64, away)  # of exact duplicates, the next free row
+                row = int(free.argmin()) if free.min() <= RECOGNISED else None
             if row is None:
                 problems.append((name, "extra: the manifest has no such radiograph"))
             elif away[row] > SAME_PICTURE:

@@ -35,7 +35,7 @@ def choose_threshold(positive, scores):
     if len(np.unique(positive)) < 2:
         return 0.5
     false_alarms, hits, thresholds = roc_curve(positive, scores)
-    best = thresholds[np.argmax(hits - false_alarms)]
+    best = thresholds[1:][np.argmax((hits - false_alarms)[1:])]  # the first is infinite: nobody ill
     lower = scores[scores < best]
     return float((best + lower.max()) / 2) if len(lower) else float(best)
 

@@ -82,14 +82,11 @@ def in_float32(network):
 
     This is what is saved and scored, so that scores do not depend on the training hardware.
     """
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        side = network.input_shape[1]
-        per_image = any(layer.name == "standardise" for layer in network.layers)
-        copy = NETWORKS[network.name](side, per_image)
-    finally:
-        keras.config.set_dtype_policy(policy)
+
+    def in_float32(layer):
+        return type(layer).from_config(layer.get_config() | {"dtype": "float32"})
+
+    copy = keras.models.clone_model(network, clone_function=in_float32)
     copy.set_weights(network.get_weights())
     return copy
 
@@ -111,14 +108,33 @@ def load(path):
     foreign = sorted(_foreign_layers(config))
     if foreign:
         raise ModelError(f"{path.name} contains layers that may run code of their own: {', '.join(foreign)}.")
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
+    try:
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        except (TypeError, ValueError):
+            if config["config"].get("name") not in NETWORKS:
+                raise
+            # an older Keras does not know the newest settings of its layers; the weights still fit
+            return _rebuild(config["config"], path)
+    except (TypeError, ValueError, OSError) as error:
+        raise ModelError(f"{path} cannot be opened with Keras {keras.__version__}: {error}") from None
+
+
+def _rebuild(config, path):
+    """One of our own networks from its stored configuration, with the stored weights."""
+    shape = config["layers"][0]["config"]["batch_shape"]
+    per_image = any(layer["name"] == "standardise" for layer in config["layers"])
+    network = in_float32(NETWORKS[config["name"]](shape[1], per_image))
+    network.load_weights(path)
+    return network
 
 
 def _foreign_layers(config):
     """Class names in a stored configuration that are not Keras' own, or that hold code."""
     if isinstance(config, dict):
         module, name = config.get("module"), config.get("class_name")
-        if name and (not str(module or "keras").startswith("keras") or name == "Lambda"):
+        own = str(module or "keras").partition(".")[0] == "keras"
+        if name and (not own or name == "Lambda"):
             yield name
         config = config.values()
     if not isinstance(config, str) and hasattr(config, "__iter__"):

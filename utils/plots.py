@@ -57,7 +57,7 @@ def distributions(values, labels, splits, xlabel):
     """Histograms of one number per radiograph, by class, one panel per split."""
     shown = [split for split in ("train", "test") if (splits == split).any()]
     figure, axes = _axes(TWO_COLUMNS, 50, 1, len(shown), squeeze=False, sharex=True, sharey=True)
-    bins = np.linspace(values.min(), values.max(), 40)
+    bins = np.linspace(*np.percentile(values, (0.2, 99.8)), 40)  # a few outliers are cut off
     for axis, split in zip(axes[0], shown, strict=True):
         for label, colour in CLASS_COLOURS.items():
             chosen = values[(labels == label) & (splits == split)]
@@ -71,11 +71,16 @@ def distributions(values, labels, splits, xlabel):
 
 
 @styled
-def learning_curves(history):
-    """Loss, and validation AUC, sensitivity and specificity, over the epochs of one run."""
+def learning_curves(history, counts):
+    """Loss, and validation AUC, sensitivity and specificity, over the epochs of one run.
+
+    history: `Run.history()`. counts: the card's counts of training and validation images.
+    """
     figure, axes = _axes(TWO_COLUMNS, 55, 1, 2)
-    axes[0].plot(history.epoch, history.loss, color=GREY, label="training (augmented images)")
-    axes[0].plot(history.epoch, history.val_loss, color=ACCENT, label="validation")
+    axes[0].plot(
+        history.epoch, history.loss, color=GREY, label=f"training, augmented, n = {counts['train']:,}"
+    )
+    axes[0].plot(history.epoch, history.val_loss, color=ACCENT, label=f"validation, n = {counts['val']:,}")
     axes[0].set(xlabel="epoch", ylabel="loss (cross-entropy)", ylim=(0, None))
     axes[1].plot(history.epoch, history.val_auc, color=ACCENT, label="AUC")
     for name, label in (("sensitivity", "PNEUMONIA"), ("specificity", "NORMAL")):
@@ -206,7 +211,7 @@ def feature_maps(picture, maps):
 def answer_cards(arrays, names, scores, threshold, validation):
     """One card per new image: the picture, and its score on the scale of the validation images."""
     rows = max(1, -(-len(arrays) // 3))
-    figure, axes = _axes(TWO_COLUMNS, 70 * rows, 2 * rows, 3, squeeze=False, height_ratios=[4, 1] * rows)
+    figure, axes = _axes(TWO_COLUMNS, 56 * rows, 2 * rows, 3, squeeze=False, height_ratios=[4, 1] * rows)
     for axis in axes.flat:
         axis.axis("off")
     for place, (picture, name, score) in enumerate(zip(arrays, names, scores, strict=True)):

@@ -1,6 +1,8 @@
 """Recipes: named, frozen, everything that decides a training in one place."""
 
 import dataclasses
+import inspect
+import re
 from dataclasses import dataclass
 
 
@@ -81,3 +83,11 @@ def recipe(name, quick=False, **changes):
     except TypeError as error:
         fields = ", ".join(field.name for field in dataclasses.fields(Recipe))
         raise SettingsError(f"{error}. The fields of a recipe are {fields}.") from None
+
+
+def describe(chosen):
+    """A recipe as text, one line a field: value and meaning, as the comments above give it."""
+    meanings = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(Recipe), re.MULTILINE))
+    values = {name: value for name, value in vars(chosen).items() if name != "remark"}
+    lines = [f"{name:16} {value!s:38.38} {meanings.get(name, '')}" for name, value in values.items()]
+    return "\n".join([*lines, chosen.remark])

@@ -21,11 +21,16 @@ def summary(scores, threshold, resamples=2000):
 
 def with_intervals(results):
     """One row per metric and one column per result, as text: '0.958 (0.931-0.981)'."""
-    columns = {
-        name: [f"{row.value:.3f} ({row.low:.3f}-{row.high:.3f})" for row in table.itertuples()]
-        for name, table in results.items()
-    }
+    columns = {name: [_with_interval(row) for row in table.itertuples()] for name, table in results.items()}
     return pd.DataFrame(columns, index=pd.Index(metrics.METRICS.values(), name="metric (95 % interval)"))
+
+
+def _with_interval(row):
+    if row.value != row.value:
+        return "not defined"
+    if row.low == row.high:
+        return f"{row.value:.3f} (no interval: the same in every resample)"
+    return f"{row.value:.3f} ({row.low:.3f}-{row.high:.3f})"
 
 
 def save_table(table, folder, name):
@@ -36,10 +41,10 @@ def save_table(table, folder, name):
     write_whole(folder / f"{name}.tex", latex.replace("%", r"\%"))
 
 
-def save_evaluation(run, folder, scores, results, figures, part="test"):
+def save_evaluation(run, folder, scores, results, figures, resamples, part="test"):
     """Write metrics.json, tables/ and figures/ of one evaluation; returns the folder.
 
-    figures: {name: Figure}.
+    figures: {name: Figure}. resamples: how often patients were drawn for the intervals.
     """
     threshold = run.card["threshold"]
     numbers = {
@@ -48,7 +53,7 @@ def save_evaluation(run, folder, scores, results, figures, part="test"):
         "patients": int(scores.patient.nunique()),
         "synthetic": run.card["synthetic"],
         "threshold": threshold,
-        "interval": metrics.INTERVAL,
+        "interval": f"{metrics.INTERVAL}; {resamples} resamples",
         "results": {name: json.loads(table.to_json(orient="index")) for name, table in results.items()},
         "confusion": {
             "at 0.5": metrics.confusion(manifest.positives(scores), scores.score, 0.5),
@@ -58,7 +63,10 @@ def save_evaluation(run, folder, scores, results, figures, part="test"):
         },
     }
     write_whole(folder / "metrics.json", json.dumps(numbers, indent=2) + "\n")
-    save_table(with_intervals(results), folder / "tables", f"{part}_metrics")
+    table = with_intervals(results)
+    if mark(run.card):
+        table.index.name += f"; {mark(run.card)}"
+    save_table(table, folder / "tables", f"{part}_metrics")
     for name, figure in figures.items():
         style.save(figure, folder / "figures", name)
     return folder
@@ -86,7 +94,7 @@ def released_results(resamples=2000):
         rows.append(
             {
                 "run": f"{card['recipe']['name']} (one run)",
-                **{title: f"{row.value:.3f} ({row.low:.3f}-{row.high:.3f})" for title, row in shown.items()},
+                **{title: _with_interval(row) for title, row in shown.items()},
                 "correct": f"{round(result.value.accuracy * len(scores))} of {len(scores)}",
                 "parameters": f"{card['counts']['parameters'] / 1e6:.2f} M",
                 "training": f"{card['recipe']['epochs']} epochs, {card['seconds'] / 60:.0f} min",

@@ -16,6 +16,7 @@ from .workspace import PROJECT, write_whole
 
 RELEASED = PROJECT / "models"
 CARD_VERSION = 1
+REQUIRED = {"version", "created", "finished", "recipe", "manifest", "synthetic"}
 
 
 class RunError(RuntimeError):
@@ -35,9 +36,12 @@ class Run:
     @property
     def card(self):
         try:
-            return json.loads((self.path / "card.json").read_text())
+            card = json.loads((self.path / "card.json").read_text())
         except (OSError, ValueError):
-            raise RunError(f"{self.path} is not a run folder: its card.json is missing or damaged.") from None
+            card = {}
+        if not REQUIRED.issubset(card):
+            raise RunError(f"{self.path} is not a run folder: its card.json is missing or damaged.")
+        return card
 
     @property
     def finished(self):
@@ -93,27 +97,34 @@ def all_runs(folder):
     for card in Path(folder).glob("*/card.json"):
         try:
             found.append((Run(card.parent).card["created"], card.parent.name, Run(card.parent)))
-        except (RunError, KeyError):
+        except RunError:
             continue
     return [run for _, _, run in sorted(found, key=lambda entry: entry[:2])]
 
 
-def find(ws, name="", digest=None):
+def find(ws, name="", radiographs=None):
     """The run to use: the named one, else the newest finished own run, else the released compact.
 
-    digest: the manifest of the images in use; runs trained on these data come first.
-    Raises RunError that names the notebook to run if there is none.
+    Runs trained on the data of `radiographs` come first; where no images are given, runs trained
+    on real radiographs. Raises RunError, which names the notebook to run, if there is none.
     """
     own, released = all_runs(ws.runs), all_runs(RELEASED)
     if name:
-        for run in [*own, *released]:
-            if run.name == name:
-                return run
-        known = ", ".join(run.name for run in [*own, *released]) or "none"
-        raise RunError(f"There is no run {name} in {ws.runs} or {RELEASED}. Known runs: {known}.")
+        named = [run for run in [*own, *released] if run.name == name]
+        if not named:
+            known = ", ".join(run.name for run in [*own, *released]) or "none"
+            raise RunError(f"There is no run {name} in {ws.runs} or {RELEASED}. Known runs: {known}.")
+        if not named[0].finished:
+            raise RunError(
+                f"{name}: {faults(named[0])[0]} Choose another run, or train again in notebook 03."
+            )
+        return named[0]
     released = [run for run in released if run.card["recipe"]["name"] == "compact"]
     finished = [run for run in [*released, *own] if run.finished]
-    fitting = [run for run in finished if run.card["manifest"] == digest]
+    if radiographs:
+        fitting = [run for run in finished if run.card["manifest"] == radiographs.digest]
+    else:
+        fitting = [run for run in finished if not run.card["synthetic"]]
     if fitting or finished:
         return (fitting or finished)[-1]
     half = f" {own[-1].name} there is unfinished." if own else ""
@@ -137,8 +148,13 @@ def faults(run, radiographs=None):
     if card["finished"] and weights.exists() and file_digest(weights) != card["model_digest"]:
         found.append("model.keras is not the file this run wrote; copy the run folder again.")
     if radiographs and card["manifest"] != radiographs.digest:
-        theirs = "the synthetic phantom" if card["synthetic"] else f"manifest {card['manifest']}"
-        ours = "the synthetic phantom" if radiographs.synthetic else f"manifest {radiographs.digest}"
+        theirs, ours = (
+            f"{'the synthetic phantom' if synthetic else 'radiographs'} of manifest {digest}"
+            for synthetic, digest in (
+                (card["synthetic"], card["manifest"]),
+                (radiographs.synthetic, radiographs.digest),
+            )
+        )
         found.append(f"This run was trained on {theirs}, but the images in use are {ours}.")
     return found
 

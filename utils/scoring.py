@@ -33,11 +33,12 @@ def score_table(network, pixels, table):
     return scores.assign(score=np.concatenate(parts))
 
 
-def test_scores(run, radiographs):
+def test_scores(run, radiographs=None):
     """The run's scores of the official test images: (scores, sentence saying where they are from).
 
     A finished run is scored once; stored scores are used again, without loading the network.
-    Raises runs.RunError rather than score a run on images of another manifest.
+    Scores of an incomplete test set are returned but not kept. Raises runs.RunError rather than
+    score a run on images of another manifest.
     """
     stored = run.scores("test")
     unfit = runs.faults(run, radiographs)
@@ -47,20 +48,33 @@ def test_scores(run, radiographs):
         raise runs.RunError(
             " ".join([*unfit, "It is not scored on them. Choose another run or other images."])
         )
-    test = manifest.select(radiographs.table, "test")
-    if test.empty:
-        raise runs.RunError(f"There are no test images in {radiographs.origin}, so nothing can be scored.")
-    run.write_scores("test", score_table(model.load(run.path / "model.keras"), radiographs.pixels, test))
+    test = manifest.select(radiographs.table, "test") if radiographs else ()
+    if not len(test):
+        raise runs.RunError(
+            f"{run.name} has no stored test scores, and no test images are at hand. Run notebook 01."
+        )
+    scores = score_table(model.load(run.path / "model.keras"), radiographs.pixels, test)
+    listed = len(manifest.select(radiographs.listed, "test"))
+    if len(test) < listed:
+        return (
+            scores,
+            f"Only {len(test):,} of {listed:,} test images are there, so these scores are not kept.",
+        )
+    run.write_scores("test", scores)
     return run.scores("test"), f"Scored {len(test):,} test images, once; the scores are kept with the run."
 
 
-def read_new(place):
+def read_new(place, run):
     """New radiographs from a file or a folder, also nested: (names, pictures, problems).
 
     names: list of relative paths. pictures: uint8 [n, 224, 224]. problems: columns path and
     problem, one row per file that cannot be used. Raises images.UnreadableImage if there is
-    nothing to read at all.
+    nothing to read at all, and runs.RunError for a run that learned from the synthetic phantom.
     """
+    if run.card["synthetic"]:
+        raise runs.RunError(
+            f"{run.name} learned from the synthetic phantom; its answers mean nothing on radiographs."
+        )
     place = Path(place).expanduser()
     if not place.exists():
         raise images.UnreadableImage(
@@ -92,29 +106,29 @@ def example_images(run, radiographs):
     chosen = manifest.select(radiographs.table, "test")
     chosen = chosen.iloc[[0, len(chosen) // 2, -1]] if len(chosen) else chosen
     if run.card["synthetic"] != radiographs.synthetic:
-        print(
-            "No example images: the network and the images in use do not belong together (phantom or real)."
-        )
+        print("No example images: a network that learned from radiographs is not applied to the phantom.")
         chosen = chosen.iloc[:0]
     return list(chosen.path), radiographs.pixels[chosen.index], pd.DataFrame(columns=["path", "problem"])
 
 
-def classify(network, names, pictures, threshold, validation):
+def classify(run, network, names, pictures):
     """The answers for new radiographs: file, score, side of the threshold, and how usual the score is.
 
-    validation: the scores table of the run's validation images. The last two columns say how
-    the score compares with theirs: the share of normal ones that score higher, and of
-    pneumonia ones that score lower.
+    Two columns say how the score compares with those of the run's validation images: the share
+    of normal ones that score higher, and of pneumonia ones that score lower.
     """
+    threshold, validation = run.card["threshold"]["value"], run.scores("val")
     scores = score_pictures(network, pictures)
     normal, ill = (np.sort(validation.score[validation.label == name]) for name in manifest.CLASS_NAMES)
     return pd.DataFrame(
         {
             "file": names,
             "score": scores,
-            "threshold": np.where(scores >= threshold, "above", "below"),
+            "side": np.where(scores >= threshold, "above", "below"),
             "normals_scoring_higher": 1 - np.searchsorted(normal, scores, "right") / max(len(normal), 1),
             "pneumonias_scoring_lower": np.searchsorted(ill, scores, "left") / max(len(ill), 1),
+            "threshold": threshold,
+            "run": run.name + (" (SYNTHETIC PHANTOM)" if run.card["synthetic"] else ""),
         }
     )
 
@@ -122,9 +136,10 @@ def classify(network, names, pictures, threshold, validation):
 def feature_maps(network, picture):
     """What the blocks of a network make of one picture: {layer name: float [height, width, maps]}.
 
-    picture: uint8 [224, 224]. Taken after each pooling, and after the stem of `compact`.
+    picture: uint8 [224, 224]. Taken at the end of each block.
     """
-    shown = [layer for layer in network.layers if layer.name.startswith(("pool", "stem_relu"))]
+    ends = ("pool",) if network.name == "published" else ("stem_relu", "relu")
+    shown = [layer for layer in network.layers if layer.name.startswith(ends)]
     taps = keras.Model(network.input, [layer.output for layer in shown])
     outputs = taps(Augment(network.input_shape[1])(picture[None]), training=False)
     return {

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from . import images, manifest
-from .phantom import write_phantom
+from .phantom import MARK, write_phantom
 from .workspace import in_colab
 
 PUBLIC_RECORDS = "https://storage.googleapis.com/download.tensorflow.org/data/ChestXRay2017"
@@ -22,9 +22,12 @@ FOLDERS = ("chest_xray", "ChestXRay2017")
 ARCHIVES = ("chest_xray.zip", "ChestXRay2017.zip", "chest-xray-pneumonia.zip", "archive.zip")
 EXPECTED = "Expected are the folders NORMAL and PNEUMONIA, as in chest_xray/train/NORMAL/IM-0115-0001.jpeg."
 HOW_TO_GET_IMAGES = (
-    "To use real radiographs, put the folder chest_xray or the file chest_xray.zip "
+    "to use real radiographs from elsewhere, put the folder chest_xray or the file chest_xray.zip "
     "(doi 10.17632/rscbjbr9sj) into {home}, or set CXR_DATA to where it lies."
 )
+
+
+REPACK = "Delete this file and run notebook 01 again."
 
 
 class DataError(RuntimeError):
@@ -36,12 +39,14 @@ class Radiographs:
     """The radiographs in use.
 
     pixels: uint8 [rows, 224, 224], memory-mapped. table: one manifest row per usable image;
-    its index is the row in `pixels`. problems: columns path and problem. digest: names the
-    manifest, so that a run knows its data. synthetic: True for the phantom.
+    its index is the row in `pixels`. listed: the whole manifest. problems: columns path and
+    problem. digest: names the manifest, so that a run knows its data. synthetic: True for the
+    phantom.
     """
 
     pixels: np.ndarray
     table: pd.DataFrame
+    listed: pd.DataFrame
     problems: pd.DataFrame
     digest: str
     origin: str
@@ -64,6 +69,9 @@ class Source:
     where: Path | str
 
     def __str__(self):
+        if self.kind == "cache":
+            _, table, present, _, origin = images.open_pack(self.where)
+            return f"packed before, {present.sum():,} of {len(table):,} radiographs, from {origin}"
         return {
             "download": "none yet; the public data set will be downloaded, about 1.2 GB",
             "phantom": "none found; the SYNTHETIC PHANTOM will be used",
@@ -75,6 +83,8 @@ def find(ws):
     if ws.data:
         if not ws.data.exists():
             raise DataError(f"CXR_DATA is {ws.data}, but nothing is there. Correct the path or unset it.")
+        if ws.data.suffix.lower() in images.SUFFIXES:
+            raise DataError(f"CXR_DATA is one image, {ws.data}; it must be a folder or a zip. {EXPECTED}")
         return Source("folder" if ws.data.is_dir() else "zip", ws.data)
     packs = sorted((ws.home / "cache").glob("*.h5"), key=lambda path: path.stat().st_mtime)
     if packs:
@@ -106,12 +116,17 @@ def load(ws):
     try:
         pixels, table, present, problems, origin = images.open_pack(packed)
     except images.UnreadableImage as error:
-        raise DataError(f"{error}. Delete this file and run notebook 01 again.") from None
+        raise DataError(f"{error}. {REPACK}") from None
+    synthetic = bool(table.patient.str.startswith(MARK).all())
     usable = table[present]
     if ws.quick:
         usable = manifest.sample(usable, per_group=12)  # test images are all kept
-    synthetic = source.kind == "phantom"
-    return Radiographs(pixels, usable, problems, manifest.digest(table), origin, synthetic)
+    return Radiographs(pixels, usable, table, problems, manifest.digest(table), origin, synthetic)
+
+
+def at_hand(ws):
+    """The Radiographs in use, or None where they would have to be downloaded first."""
+    return None if find(ws).kind == "download" else load(ws)
 
 
 def _pack(source, ws):
@@ -120,7 +135,7 @@ def _pack(source, ws):
         folder = _download(ws.scratch / "chest_xray")
     if source.kind == "phantom":
         folder = folder.with_name("phantom-quick" if ws.quick else "phantom")
-        print(f"NOTE: using the SYNTHETIC PHANTOM. {HOW_TO_GET_IMAGES.format(home=ws.home)}")
+        print(f"NOTE: using the SYNTHETIC PHANTOM; {HOW_TO_GET_IMAGES.format(home=ws.home)}")
         if not (folder / manifest.PUBLIC.name).exists():
             write_phantom(folder, patients=160 if ws.quick else 480)
     readers, stamps, own = _zip_members(folder) if source.kind == "zip" else _folder_files(folder)
@@ -198,9 +213,16 @@ def _download(folder):
         records = {}
         for what in ("images", "paths"):
             print(f"Downloading {split}/{what}.tfrec")
-            records[what] = keras.utils.get_file(
-                f"{split}-{what}.tfrec", f"{PUBLIC_RECORDS}/{split}/{what}.tfrec", cache_dir=folder.parent
-            )
+            address = f"{PUBLIC_RECORDS}/{split}/{what}.tfrec"
+            try:
+                records[what] = keras.utils.get_file(
+                    f"{split}-{what}.tfrec", address, cache_dir=folder.parent
+                )
+            except Exception as error:  # get_file raises bare Exceptions
+                raise DataError(
+                    f"The download of {address} failed ({error}). Run this cell again later, or "
+                    + HOW_TO_GET_IMAGES.format(home="the results folder")
+                ) from None
         pairs = tf.data.Dataset.zip(*(tf.data.TFRecordDataset(records[what]) for what in ("paths", "images")))
         for path, image in pairs.as_numpy_iterator():
             label, name = PurePosixPath(path.decode()).parts[-2:]

@@ -27,8 +27,12 @@ STYLE = {
     "figure.dpi": 150,  # on the screen
     "pdf.fonttype": 42,  # TrueType, so that text stays text
     "svg.fonttype": "none",
+    "svg.hashsalt": "chest-xray-notebooks",  # the same figure gives the same file
     "figure.constrained_layout.use": True,
 }
+
+
+UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 def styled(function):
@@ -46,12 +50,12 @@ def styled(function):
     return wrapper
 
 
-def save(figure, folder, name, dpi=300):
-    """Write PNG (`dpi`), SVG and PDF, each whole or not at all; returns the three paths."""
+def save(figure, folder, name):
+    """Write PNG (600 dpi), SVG and PDF, each whole or not at all; returns the three paths."""
     paths = []
     for kind in ("png", "svg", "pdf"):
         content = io.BytesIO()
         with plt.rc_context(STYLE):
-            figure.savefig(content, format=kind, dpi=dpi)
+            figure.savefig(content, format=kind, dpi=600, metadata=UNDATED.get(kind))
         paths.append(write_whole(folder / f"{name}.{kind}", content.getvalue()))
     return paths

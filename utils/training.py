@@ -121,8 +121,8 @@ def prepare(seed):
     return policy
 
 
-def fit(network, chosen, radiographs, folder, seed=0, fold=0):
-    """Train `network` by a recipe and return its Run, a new folder in `folder`.
+def fit(chosen, radiographs, folder, seed=0, fold=0):
+    """Train the network of a recipe from scratch and return its Run, a new folder in `folder`.
 
     Validation is one fold, grouped by patient; it is watched, and the threshold is chosen on
     it, but the network of the last epoch is kept: the number of epochs is fixed beforehand.
@@ -130,7 +130,9 @@ def fit(network, chosen, radiographs, folder, seed=0, fold=0):
     """
     training = manifest.select(radiographs.table, "train", fold)
     validation = manifest.select(radiographs.table, "val", fold)
-    _check(chosen, training, validation)
+    _check(chosen, training, validation, seed)
+    precision = prepare(seed)
+    network = build(chosen)
     batches = Batches(radiographs.pixels, training, chosen.batch_size, seed)
     weights = class_weights(training) if chosen.class_weights else None
     card = {
@@ -144,6 +146,8 @@ def fit(network, chosen, radiographs, folder, seed=0, fold=0):
             "train_patients": int(training.patient.nunique()),
             "val": len(validation),
             "val_patients": int(validation.patient.nunique()),
+            "usable": len(radiographs.table),
+            "listed": len(radiographs.listed),
             "parameters": network.count_params(),
         },
         "validation": f"fold {fold} of {manifest.FOLDS}, grouped by patient",
@@ -155,7 +159,7 @@ def fit(network, chosen, radiographs, folder, seed=0, fold=0):
         "versions": workspace.versions(),
         "code": workspace.code_version(),
         "device": workspace.device_name(),
-        "precision": keras.config.dtype_policy().name,
+        "precision": precision,
     }
     run = runs.create(folder, chosen.name, seed, card)
     print(f"Training {chosen.name}: {chosen.epochs} epochs, {len(training):,} images. Run folder: {run.path}")
@@ -219,7 +223,11 @@ def _changes(chosen):
     return {field: [named[field], used[field]] for field in named if named[field] != used[field]}
 
 
-def _check(chosen, training, validation):
+def _check(chosen, training, validation, seed):
+    if seed < 0:
+        raise SettingsError(f"The seed is {seed}; choose a whole number from 0 on.")
+    if not 46 <= chosen.side <= images.SIDE:  # below 46 the last pooling of `published` has nothing left
+        raise SettingsError(f"side is {chosen.side}; choose 46 to {images.SIDE} pixels.")
     if chosen.epochs < 1:
         raise SettingsError(f"epochs is {chosen.epochs}; a training needs at least 1.")
     if chosen.network not in model.NETWORKS:

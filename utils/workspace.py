@@ -38,11 +38,14 @@ class Workspace:
     def runs(self):
         return self.home / "runs"
 
+    @property
+    def on_drive(self):
+        return self.home.is_relative_to(DRIVE)
+
 
 def open_workspace(use_drive=True):
     """Read the headless settings (CXR_HOME, CXR_QUICK, CXR_DATA) and return a Workspace."""
-    on_drive = use_drive and DRIVE.is_dir()
-    default = DRIVE / NAME if on_drive else PROJECT / "results"
+    default = DRIVE / NAME if use_drive and DRIVE.is_dir() else PROJECT / "results"
     home = Path(os.environ.get("CXR_HOME") or default).expanduser().resolve()
     scratch = Path("/content/cxr") if in_colab() else home
     data = os.environ.get("CXR_DATA")
