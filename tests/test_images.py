@@ -125,10 +125,17 @@ def test_pack_reports_what_does_not_fit(tmp_path, small):
     renamed = readers.pop(fourth)
     del readers[second]
     readers |= {"scan 7.png": renamed, "cat.png": lambda: encoded(Image.fromarray(gradient(300, 300)))}
+    readers["scan 7 again.png"] = renamed
+    moved = readers.pop(last := list(readers)[2])
+    other = manifest.CLASS_NAMES[table.label[5] == "NORMAL"]
+    readers[f"train/{other}/{last.rpartition('/')[2]}"] = moved
     problems = images.pack(readers, table, tmp_path / "p.h5", "here").set_index("path").problem
     assert problems[first].startswith("changed") and problems[third].startswith("unreadable")
     assert problems[second] == "missing" and problems["cat.png"].startswith("extra")
-    assert len(problems) == 4
+    assert problems["scan 7 again.png"] == f"duplicate: the same picture as {fourth}"
+    assert problems[f"train/{other}/{last.rpartition('/')[2]}"].startswith("wrong folder")
+    assert len(problems) == 6
+    assert images.explain(problems.reset_index()).files.sum() == 6
     mapped, _, present, _, _ = images.open_pack(tmp_path / "p.h5")
     np.testing.assert_array_equal(mapped[3], pixels[3])  # recognised although it was renamed
     assert present.tolist() == [False, False, False, True, True, True]

@@ -1,4 +1,5 @@
 import io
+import shutil
 import zipfile
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from conftest import make_workspace
 from PIL import Image
 
-from utils import manifest, sources
+from utils import download, manifest, sources
 from utils.phantom import write_phantom
 
 
@@ -137,25 +138,30 @@ def test_damaged_pack_names_the_file_and_the_remedy(tmp_path):
         sources.load(make_workspace(tmp_path))
 
 
-def test_public_download_is_unpacked_from_tfrecords(tmp_path, phantom_folder, monkeypatch):
-    """The public copy: JPEG bytes and paths in two TFRecord files a split, one stray record."""
-    import tensorflow as tf
+def test_the_routes_and_their_order_can_be_set(tmp_path, phantom_folder, monkeypatch):
+    ws = make_workspace(tmp_path, quick=False)
+    shutil.copytree(phantom_folder, tmp_path / "chest_xray")
+    assert sources.find(ws).kind == "folder"
+    assert sources.find(ws, ["zip", "kaggle", "folder"]).kind == "kaggle"
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+    assert [place.kind for place in sources._places(ws, sources.ROUTES)] == [
+        "folder",
+        "download",
+        "kaggle",
+        "phantom",
+    ]
+    with pytest.raises(sources.DataError, match="Unknown routes: floppy"):
+        sources.find(ws, ["floppy"])
 
-    from utils.quiet import keras
 
-    files = sorted(phantom_folder.rglob("*.jpeg"))
-    for split in ("train", "test"):
-        with (
-            tf.io.TFRecordWriter(str(tmp_path / f"{split}-images.tfrec")) as pictures,
-            tf.io.TFRecordWriter(str(tmp_path / f"{split}-paths.tfrec")) as paths,
-        ):
-            pictures.write(b"junk")
-            paths.write(f"gs://x/{split}/.DS_Store".encode())
-            for file in files:
-                if split in file.parts:
-                    pictures.write(file.read_bytes())
-                    paths.write(f"gs://x/{file.relative_to(phantom_folder)}".encode())
-    monkeypatch.setattr(keras.utils, "get_file", lambda name, origin, cache_dir: str(tmp_path / name))
-    folder = sources._download(tmp_path / "unpacked")
-    unpacked = {path.name: path.read_bytes() for path in folder.rglob("*.jpeg")}
-    assert unpacked == {path.name: path.read_bytes() for path in files}
+def test_a_route_that_fails_is_explained_and_the_next_one_taken(
+    tmp_path, phantom_folder, monkeypatch, capsys
+):
+    def refuse(*_):
+        raise download.DownloadError("The server is on holiday.")
+
+    monkeypatch.setitem(sources.FETCHERS, "download", refuse)
+    monkeypatch.setitem(sources.FETCHERS, "kaggle", lambda *_: phantom_folder)
+    loaded = sources.load(make_workspace(tmp_path), ["download", "kaggle"])
+    assert "on holiday. Going on without it" in capsys.readouterr().out
+    assert loaded.digest == manifest.digest(manifest.read(phantom_folder / "data_manifest.csv"))

@@ -23,6 +23,14 @@ TOO_LARGE = f"it has too many pixels, more than {MAX_PIXELS / 1e6:.0f} million"
 # Bits of the fingerprint: copies of one picture differ by 0-2, the nearest other picture by 4.
 SAME_PICTURE = 6  # under its own name
 RECOGNISED = 3  # under an unknown name
+PROBLEMS = {
+    "missing": "listed in the manifest, but there is no file. Harmless, but there is less to learn from.",
+    "unreadable": "damaged or not an image, and left out. Copy or download these files again.",
+    "changed": "not the picture that belongs to this name, and left out. Copy these files again.",
+    "duplicate": "a second copy of a picture under another name, and left out.",
+    "extra": "no radiograph of this data set, and left out.",
+    "wrong folder": "in the folder of the other class. Used, with the label of the manifest.",
+}
 
 
 class UnreadableImage(ValueError):
@@ -145,8 +153,7 @@ def pack(readers, table, target, origin):
 
     readers: {name in the source: callable returning the file's bytes}. A file belongs to the
     manifest row of the same file name; one with an unknown name is recognised by its
-    fingerprint. Rows without a file are reported as missing, files that are not the picture
-    of their row as changed, files that belong to no row as extra.
+    fingerprint. The problems are those of PROBLEMS; nothing is dropped silently.
     The cache is HDF5 with one contiguous uint8 array [n, 224, 224], row i = manifest row i;
     it appears under its name only when complete, and not at all if no image is usable.
     """
@@ -169,13 +176,18 @@ def pack(readers, table, target, origin):
             if row is None:
                 free = np.where(present, 64, away)  # of exact duplicates, the next free row
                 row = int(free.argmin()) if free.min() <= RECOGNISED else None
-            if row is None:
+            folder = PurePosixPath(name).parent.name
+            if row is None and away.min() <= RECOGNISED:
+                problems.append((name, f"duplicate: the same picture as {table.path[away.argmin()]}"))
+            elif row is None:
                 problems.append((name, "extra: the manifest has no such radiograph"))
             elif away[row] > SAME_PICTURE:
                 problems.append((name, "changed: not the picture the manifest describes"))
             else:
                 pixels[row] = picture
                 present[row] = True
+                if folder in manifests.CLASS_NAMES and folder != table.label[row]:
+                    problems.append((name, f"wrong folder: it is used as {table.label[row]}"))
         damaged = {PurePosixPath(name).name for name, _ in problems}
         for path in table.path[~present]:
             if PurePosixPath(path).name not in damaged:
@@ -191,6 +203,12 @@ def pack(readers, table, target, origin):
     else:
         partial.unlink()
     return problems
+
+
+def explain(problems):
+    """One row per kind of problem: how many files, and what it means."""
+    counts = problems.problem.str.partition(":")[0].value_counts()
+    return pd.DataFrame({"files": counts, "meaning": [PROBLEMS[kind] for kind in counts.index]})
 
 
 def open_pack(path):

@@ -1,49 +1,22 @@
-"""Data in, Figure out. No function shows or saves; `style.save` does the saving.
+"""Figures of networks and their answers. No function shows or saves; `style.save` does.
 
 Every function takes `note`, a short text for the lower edge, which marks figures made from the
 synthetic phantom.
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from . import manifest, metrics
-from .style import ACCENT, CLASS_COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, styled
-
-
-def _axes(width, height, rows=1, columns=1, **kwargs):
-    return plt.subplots(rows, columns, figsize=(width / 25.4, height / 25.4), **kwargs)
-
-
-def _letters(axes):
-    for letter, axis in zip("abcdefgh", axes, strict=False):
-        axis.set_title(letter, loc="left", fontweight="bold", fontsize=8)
-
-
-@styled
-def class_counts(table):
-    """Images per split and class, with the number of patients. table: see `manifest.counts`."""
-    figure, axis = _axes(ONE_COLUMN, 55)
-    splits = list(dict.fromkeys(table.split))
-    for offset, label in ((-0.2, manifest.CLASS_NAMES[0]), (0.2, manifest.CLASS_NAMES[1])):
-        rows = table[table.label == label].set_index("split")
-        at = [splits.index(split) + offset for split in rows.index]
-        axis.bar(at, rows.images, 0.38, color=CLASS_COLOURS[label], label=label.lower())
-        for place, images, patients in zip(at, rows.images, rows.patients, strict=True):
-            axis.text(place, images, f"{images:,}\n({patients:,})", ha="center", va="bottom", fontsize=6)
-    axis.set(xticks=range(len(splits)), xticklabels=splits, ylabel="images (patients)")
-    axis.set_ylim(0, table.images.max() * 1.2)
-    axis.legend(loc="upper right")
-    return figure
+from .style import ACCENT, CLASS_COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, axes_mm, letters, styled
 
 
 @styled
 def pictures(arrays, titles, columns=4, colours=None):
     """A grid of radiographs: uint8 [n, height, width], one title each, optionally coloured."""
     rows = -(-len(arrays) // columns)
-    figure, axes = _axes(TWO_COLUMNS, 46 * rows, rows, columns, squeeze=False)
+    figure, axes = axes_mm(TWO_COLUMNS, 46 * rows, rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for place, (axis, picture, title) in enumerate(zip(axes.flat, arrays, titles, strict=False)):
@@ -53,30 +26,12 @@ def pictures(arrays, titles, columns=4, colours=None):
 
 
 @styled
-def distributions(values, labels, splits, xlabel):
-    """Histograms of one number per radiograph, by class, one panel per split."""
-    shown = [split for split in ("train", "test") if (splits == split).any()]
-    figure, axes = _axes(TWO_COLUMNS, 50, 1, len(shown), squeeze=False, sharex=True, sharey=True)
-    bins = np.linspace(*np.percentile(values, (0.2, 99.8)), 40)  # a few outliers are cut off
-    for axis, split in zip(axes[0], shown, strict=True):
-        for label, colour in CLASS_COLOURS.items():
-            chosen = values[(labels == label) & (splits == split)]
-            name = f"{label.lower()}, n = {len(chosen):,}"
-            axis.hist(chosen, bins, density=True, histtype="step", color=colour, label=name)
-        axis.set(xlabel=f"{xlabel} ({split})")
-        axis.legend()
-    axes[0, 0].set_ylabel("density")
-    _letters(axes[0])
-    return figure
-
-
-@styled
 def learning_curves(history, counts):
     """Loss, and validation AUC, sensitivity and specificity, over the epochs of one run.
 
     history: `Run.history()`. counts: the card's counts of training and validation images.
     """
-    figure, axes = _axes(TWO_COLUMNS, 55, 1, 2)
+    figure, axes = axes_mm(TWO_COLUMNS, 55, 1, 2)
     axes[0].plot(
         history.epoch, history.loss, color=GREY, label=f"training, augmented, n = {counts['train']:,}"
     )
@@ -89,7 +44,7 @@ def learning_curves(history, counts):
     for axis in axes:
         axis.legend()
         axis.set_xlim(0, history.epoch.max() + 0.5)
-    _letters(axes)
+    letters(axes)
     return figure
 
 
@@ -100,7 +55,7 @@ def roc(scores, result, threshold):
     scores: the scores table. result: `metrics.evaluate` of it.
     """
     positive = manifest.positives(scores)
-    figure, axis = _axes(ONE_COLUMN, 80)
+    figure, axis = axes_mm(ONE_COLUMN, 80)
     auc = result.loc["auc"]
     text = f"AUC {auc.value:.3f} (95 % interval {auc.low:.3f}-{auc.high:.3f})"
     if len(np.unique(positive)) == 2:
@@ -128,7 +83,7 @@ def confusion(scores, threshold):
     counts = metrics.confusion(manifest.positives(scores), scores.score, threshold)
     table = np.array([[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]])
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
-    figure, axis = _axes(ONE_COLUMN, 70)
+    figure, axis = axes_mm(ONE_COLUMN, 70)
     axis.imshow(share, cmap="Greys", vmin=0, vmax=1.3)
     for row, column in np.ndindex(2, 2):
         text = f"{table[row, column]:,}\n{share[row, column]:.1%}"
@@ -152,7 +107,7 @@ def confusion(scores, threshold):
 @styled
 def score_distributions(scores, threshold):
     """Where the scores of both classes lie, with the fixed threshold."""
-    figure, axis = _axes(ONE_COLUMN, 55)
+    figure, axis = axes_mm(ONE_COLUMN, 55)
     bins = np.linspace(0, 1, 41)
     for label, colour in CLASS_COLOURS.items():
         chosen = scores.score[scores.label == label]
@@ -167,7 +122,7 @@ def score_distributions(scores, threshold):
 @styled
 def metric_intervals(scores, results):
     """Each metric with its 95 % interval. results: {name: `metrics.evaluate` table of these scores}."""
-    figure, axis = _axes(ONE_COLUMN, 60)
+    figure, axis = axes_mm(ONE_COLUMN, 60)
     names, size = list(metrics.METRICS), f"n = {len(scores):,} images"
     for place, (name, table) in enumerate(results.items()):
         y = np.arange(len(names)) + 0.22 * (place - (len(results) - 1) / 2)
@@ -193,7 +148,7 @@ def metric_intervals(scores, results):
 def feature_maps(picture, maps):
     """One radiograph on its way through the network. maps: {name: float [height, width, filters]}."""
     shown = 7
-    figure, axes = _axes(TWO_COLUMNS, 25 * (1 + len(maps)), 1 + len(maps), shown, squeeze=False)
+    figure, axes = axes_mm(TWO_COLUMNS, 25 * (1 + len(maps)), 1 + len(maps), shown, squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
@@ -211,7 +166,7 @@ def feature_maps(picture, maps):
 def answer_cards(arrays, names, scores, threshold, validation):
     """One card per new image: the picture, and its score on the scale of the validation images."""
     rows = max(1, -(-len(arrays) // 3))
-    figure, axes = _axes(TWO_COLUMNS, 56 * rows, 2 * rows, 3, squeeze=False, height_ratios=[4, 1] * rows)
+    figure, axes = axes_mm(TWO_COLUMNS, 56 * rows, 2 * rows, 3, squeeze=False, height_ratios=[4, 1] * rows)
     for axis in axes.flat:
         axis.axis("off")
     for place, (picture, name, score) in enumerate(zip(arrays, names, scores, strict=True)):

@@ -35,6 +35,10 @@ class Recipe:
     )
 
 
+# The usual augmentation: turned by up to 10 degrees, shifted and zoomed by up to 10 %.
+MILD = {"area": (0.81, 1.21), "aspect": (1.0, 1.0), "shift": 0.1, "rotation": 10.0}
+MILD |= {"blur": 0.0, "noise": 0.0, "contrast": 0.0, "brightness": 0.0}
+
 RECIPES = {
     # The published starting point: 150x150 grey input, Adam, categorical cross-entropy,
     # augmentation, 300 epochs, batches of 80.
@@ -49,14 +53,7 @@ RECIPES = {
         weight_decay=0.0,
         label_smoothing=0.0,
         class_weights=False,
-        area=(0.81, 1.21),  # zoom by up to 10 %
-        aspect=(1.0, 1.0),
-        shift=0.1,
-        rotation=10.0,
-        blur=0.0,
-        noise=0.0,
-        contrast=0.0,
-        brightness=0.0,
+        **MILD,
         remark="Left open by the publication and chosen by us: 32, 64, 128 and 128 filters of 3x3 without "
         "padding, ReLU, dropout of 0.5, scaling of pixels to 0-1, a learning rate of 0.001, and the kind of "
         "augmentation (rotation by up to 10 degrees, shift and zoom by up to 10 %).",
@@ -65,6 +62,14 @@ RECIPES = {
     "robust": Recipe(name="robust", network="published", learning_rate=1e-3),
     # Our small network with our data handling.
     "compact": Recipe(name="compact", network="compact"),
+    # For comparison: `compact`, but with the usual mild augmentation of `published`.
+    "compact_usual": Recipe(
+        name="compact_usual",
+        network="compact",
+        **MILD,
+        remark="For comparison with `compact`: the same in everything but the augmentation, which is the "
+        "mild one of `published`.",
+    ),
 }
 
 

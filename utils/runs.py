@@ -108,19 +108,19 @@ def find(ws, name="", radiographs=None):
     Runs trained on the data of `radiographs` come first; where no images are given, runs trained
     on real radiographs. Raises RunError, which names the notebook to run, if there is none.
     """
-    own, released = all_runs(ws.runs), all_runs(RELEASED)
+    own, shipped = all_runs(ws.runs), all_runs(RELEASED)
     if name:
-        named = [run for run in [*own, *released] if run.name == name]
+        named = [run for run in [*own, *shipped] if run.name == name]
         if not named:
-            known = ", ".join(run.name for run in [*own, *released]) or "none"
+            known = ", ".join(run.name for run in [*own, *shipped]) or "none"
             raise RunError(f"There is no run {name} in {ws.runs} or {RELEASED}. Known runs: {known}.")
         if not named[0].finished:
             raise RunError(
                 f"{name}: {faults(named[0])[0]} Choose another run, or train again in notebook 03."
             )
         return named[0]
-    released = [run for run in released if run.card["recipe"]["name"] == "compact"]
-    finished = [run for run in [*released, *own] if run.finished]
+    compact = released("compact")
+    finished = [run for run in [*([compact] if compact else []), *own] if run.finished]
     if radiographs:
         fitting = [run for run in finished if run.card["manifest"] == radiographs.digest]
     else:
@@ -129,6 +129,12 @@ def find(ws, name="", radiographs=None):
         return (fitting or finished)[-1]
     half = f" {own[-1].name} there is unfinished." if own else ""
     raise RunError(f"There is no finished run in {ws.runs} or {RELEASED}.{half} Run notebook 03 first.")
+
+
+def released(recipe_name):
+    """The newest released run of a recipe, or None."""
+    fitting = [run for run in all_runs(RELEASED) if run.card["recipe"]["name"] == recipe_name]
+    return fitting[-1] if fitting else None
 
 
 def file_digest(path):

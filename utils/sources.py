@@ -1,7 +1,7 @@
 """Ways to get the radiographs; all end in the same packed cache, checked against the manifest.
 
-Order, when nothing is set: CXR_DATA, the packed cache of an earlier session, a folder or
-archive in the project's home (Drive in Colab), in Colab the public download, the phantom.
+Order, when nothing is set: CXR_DATA; the packed cache of an earlier session; a folder or zip in
+the project's home (on Drive in Colab); in Colab Google's public copy, then Kaggle's; the phantom.
 """
 
 import hashlib
@@ -13,13 +13,18 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from . import images, manifest
+from . import download, images, manifest
 from .phantom import MARK, write_phantom
 from .workspace import in_colab
 
-PUBLIC_RECORDS = "https://storage.googleapis.com/download.tensorflow.org/data/ChestXRay2017"
+ROUTES = ("cache", "folder", "zip", "download", "kaggle")  # then the phantom
+ADDRESSES = {  # both give the files of Kermany et al. 2018, about 1.2 GB
+    "download": "https://storage.googleapis.com/download.tensorflow.org/data/ChestXRay2017",
+    "kaggle": "paultimothymooney/chest-xray-pneumonia",
+}
 FOLDERS = ("chest_xray", "ChestXRay2017")
 ARCHIVES = ("chest_xray.zip", "ChestXRay2017.zip", "chest-xray-pneumonia.zip", "archive.zip")
+FETCHERS = {"download": download.from_records, "kaggle": download.from_kaggle}
 EXPECTED = "Expected are the folders NORMAL and PNEUMONIA, as in chest_xray/train/NORMAL/IM-0115-0001.jpeg."
 HOW_TO_GET_IMAGES = (
     "to use real radiographs from elsewhere, put the folder chest_xray or the file chest_xray.zip "
@@ -56,14 +61,14 @@ class Radiographs:
         what = "SYNTHETIC PHANTOM radiographs" if self.synthetic else "radiographs"
         text = f"{len(self.table):,} {what} of {self.table.patient.nunique():,} patients from {self.origin}"
         if len(self.problems):
-            kinds = self.problems.problem.str.split(":").str[0].value_counts()
-            text += "; not usable: " + ", ".join(f"{n:,} {kind}" for kind, n in kinds.items())
+            kinds = images.explain(self.problems).files
+            text += "; to look at: " + ", ".join(f"{n:,} {kind}" for kind, n in kinds.items())
         return text
 
 
 @dataclass(frozen=True)
 class Source:
-    """One place with radiographs: kind (folder, zip, cache, download or phantom) and where."""
+    """One place with radiographs: kind (a route, or phantom) and where."""
 
     kind: str
     where: Path | str
@@ -72,41 +77,63 @@ class Source:
         if self.kind == "cache":
             _, table, present, _, origin = images.open_pack(self.where)
             return f"packed before, {present.sum():,} of {len(table):,} radiographs, from {origin}"
-        return {
-            "download": "none yet; the public data set will be downloaded, about 1.2 GB",
-            "phantom": "none found; the SYNTHETIC PHANTOM will be used",
-        }.get(self.kind, f"{self.kind} {self.where}")
+        if self.kind in ADDRESSES:
+            return "none yet; the public data set will be downloaded, about 1.2 GB"
+        if self.kind == "phantom":
+            return "none found; the SYNTHETIC PHANTOM will be used"
+        return f"{self.kind} {self.where}"
 
 
-def find(ws):
-    """Say where the radiographs would come from, without reading them. Raises DataError."""
-    if ws.data:
+def find(ws, routes=ROUTES):
+    """The first place where the radiographs could come from, without reading them. Raises DataError."""
+    return next(_places(ws, routes))
+
+
+def _places(ws, routes):
+    """Every place that the routes offer here, in order. The phantom is always the last."""
+    unknown = set(routes) - set(ROUTES)
+    if unknown:
+        raise DataError(f"Unknown routes: {', '.join(sorted(unknown))}. Choose from {', '.join(ROUTES)}.")
+    if ws.data:  # the user's word: nothing else is tried
         if not ws.data.exists():
             raise DataError(f"CXR_DATA is {ws.data}, but nothing is there. Correct the path or unset it.")
         if ws.data.suffix.lower() in images.SUFFIXES:
             raise DataError(f"CXR_DATA is one image, {ws.data}; it must be a folder or a zip. {EXPECTED}")
-        return Source("folder" if ws.data.is_dir() else "zip", ws.data)
-    packs = sorted((ws.home / "cache").glob("*.h5"), key=lambda path: path.stat().st_mtime)
-    if packs:
-        return Source("cache", packs[-1])
-    for name in FOLDERS:
-        if (ws.home / name).is_dir():
-            return Source("folder", ws.home / name)
-    for name in ARCHIVES:
-        if (ws.home / name).is_file():
-            return Source("zip", ws.home / name)
-    if in_colab() and not ws.quick:
-        return Source("download", PUBLIC_RECORDS)
-    return Source("phantom", ws.scratch / "phantom")
+        yield Source("folder" if ws.data.is_dir() else "zip", ws.data)
+        return
+    for route in routes:
+        if route == "cache":
+            packs = (ws.home / "cache").glob("*.h5")
+            found = sorted(packs, key=lambda path: path.stat().st_mtime)[-1:]
+        elif route == "folder":
+            found = [ws.home / name for name in FOLDERS if (ws.home / name).is_dir()]
+        elif route == "zip":
+            found = [ws.home / name for name in ARCHIVES if (ws.home / name).is_file()]
+        else:  # from elsewhere: by itself only in Colab, or where the routes are named
+            named = tuple(routes) != ROUTES  # then the user asks for it
+            found = [ADDRESSES[route]] if named or (in_colab() and not ws.quick) else []
+        yield from (Source(route, where) for where in found)
+    yield Source("phantom", ws.scratch / "phantom")
 
 
-def load(ws):
+def load(ws, routes=ROUTES):
     """Return the Radiographs in use, packing them first where that has not been done yet.
 
-    The packed cache is named after the files it came from, so changed files are packed anew
-    and an earlier cache is never overwritten. Raises DataError if nothing usable is found.
+    routes: the places to try, in order, from ROUTES; CXR_DATA, where set, is the only one. A
+    download that fails is explained, and the next route tried. The packed cache is named after
+    the files it came from, so changed files are packed anew and an earlier cache is never
+    overwritten. Raises DataError if nothing usable is found.
     """
-    source = find(ws)
+    for source in _places(ws, routes):
+        try:
+            return _load(source, ws)
+        except DataError as error:
+            if source.kind not in ADDRESSES:
+                raise
+            print(f"{error} Going on without it.")
+
+
+def _load(source, ws):
     if source.kind == "cache":
         packed = _copy_once(source.where, ws.scratch / "cache")
     else:
@@ -126,13 +153,16 @@ def load(ws):
 
 def at_hand(ws):
     """The Radiographs in use, or None where they would have to be downloaded first."""
-    return None if find(ws).kind == "download" else load(ws)
+    return None if find(ws).kind in ADDRESSES else load(ws)
 
 
 def _pack(source, ws):
     folder = source.where
-    if source.kind == "download":
-        folder = _download(ws.scratch / "chest_xray")
+    if source.kind in ADDRESSES:
+        try:
+            folder = FETCHERS[source.kind](source.where, ws.scratch / "chest_xray")
+        except download.DownloadError as error:
+            raise DataError(str(error)) from None
     if source.kind == "phantom":
         folder = folder.with_name("phantom-quick" if ws.quick else "phantom")
         print(f"NOTE: using the SYNTHETIC PHANTOM; {HOW_TO_GET_IMAGES.format(home=ws.home)}")
@@ -198,39 +228,6 @@ def _zip_members(path):
     stamps = [f"{info.filename} {info.file_size} {info.CRC}" for info in found.values()]
     own = [name for name in archive.namelist() if PurePosixPath(name).name == manifest.PUBLIC.name]
     return readers, stamps, archive.open(own[0]) if own else None
-
-
-def _download(folder):
-    """Fetch Google's public copy (TFRecords with the original JPEG bytes) into `folder`."""
-    import tensorflow as tf
-
-    from .quiet import keras
-
-    done = folder / "complete"
-    if done.exists():
-        return folder
-    for split in ("train", "test"):
-        records = {}
-        for what in ("images", "paths"):
-            print(f"Downloading {split}/{what}.tfrec")
-            address = f"{PUBLIC_RECORDS}/{split}/{what}.tfrec"
-            try:
-                records[what] = keras.utils.get_file(
-                    f"{split}-{what}.tfrec", address, cache_dir=folder.parent
-                )
-            except Exception as error:  # get_file raises bare Exceptions
-                raise DataError(
-                    f"The download of {address} failed ({error}). Run this cell again later, or "
-                    + HOW_TO_GET_IMAGES.format(home="the results folder")
-                ) from None
-        pairs = tf.data.Dataset.zip(*(tf.data.TFRecordDataset(records[what]) for what in ("paths", "images")))
-        for path, image in pairs.as_numpy_iterator():
-            label, name = PurePosixPath(path.decode()).parts[-2:]
-            if _is_image(name):
-                (folder / split / label).mkdir(parents=True, exist_ok=True)
-                (folder / split / label / name).write_bytes(image)
-    done.touch()
-    return folder
 
 
 def _copy_once(path, folder):

@@ -50,6 +50,17 @@ def styled(function):
     return wrapper
 
 
+def axes_mm(width, height, rows=1, columns=1, **kwargs):
+    """A figure and its axes, `width` and `height` in mm."""
+    return plt.subplots(rows, columns, figsize=(width / 25.4, height / 25.4), **kwargs)
+
+
+def letters(axes):
+    """Panel letters a, b, c ..."""
+    for letter, axis in zip("abcdefgh", axes, strict=False):
+        axis.set_title(letter, loc="left", fontweight="bold", fontsize=8)
+
+
 def save(figure, folder, name):
     """Write PNG (600 dpi), SVG and PDF, each whole or not at all; returns the three paths."""
     paths = []

@@ -1,0 +1,135 @@
+"""What would fool a network: patients on both sides of a split, and clues that are not illness."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from . import images, manifest
+
+FILE_FACTS = Path(__file__).with_name("file_facts.csv")
+
+
+def patient_keys(table):
+    """How many 'patients' train and test would share under patient keys in use elsewhere.
+
+    Returns a table: key, patients shared by train and test, and why.
+    """
+    number = table.patient.str.extract(r"(\d+)$")[0]
+    ill = table.subtype.isin(["bacteria", "virus"])
+    keys = {
+        "person number without the pathogen": (number[ill], "bacteria and virus are counted separately"),
+        "IM and NORMAL2-IM merged": (number[~ill], "the two collections are counted separately"),
+        "collection and number (ours)": (table.patient, "one counter a collection"),
+    }
+    test = table.split == "test"
+    shared = [len(set(key[test[key.index]]) & set(key[~test[key.index]])) for key, _ in keys.values()]
+    rows = pd.DataFrame(
+        {"patient key": list(keys), "shared": shared, "why": [why for _, why in keys.values()]}
+    )
+    both = {"patient key": "the first two added", "shared": sum(shared[:2]), "why": "a published 'leak'"}
+    return pd.concat([rows.iloc[:2], pd.DataFrame([both]), rows.iloc[2:]], ignore_index=True)
+
+
+def sibling_rate(table, draws=20, seed=0):
+    """Share of validation images with an image of the same patient in training, float [draws].
+
+    For random 80/20 splits of the official training images by image instead of by patient.
+    """
+    patients = table.patient[table.split == "train"].to_numpy()
+    rng = np.random.default_rng(seed)
+    shares = []
+    for _ in range(draws):
+        held_out = rng.permutation(len(patients)) < len(patients) // 5
+        shares.append(np.isin(patients[held_out], patients[~held_out]).mean())
+    return np.array(shares)
+
+
+def duplicates(pixels, table):
+    """Groups of radiographs with identical pixels: a table of split, label and names."""
+    digests = [hash(pixels[row].tobytes()) for row in table.index]
+    groups = table.groupby(digests).filter(lambda group: len(group) > 1)
+    if groups.empty:
+        return pd.DataFrame(columns=["splits", "labels", "paths"])
+    digest_of = dict(zip(table.index, digests, strict=True))
+    return (
+        groups.groupby(groups.index.map(digest_of))
+        .agg(splits=("split", _names), labels=("label", _names), paths=("path", list))
+        .reset_index(drop=True)
+    )
+
+
+def _names(values):
+    return ", ".join(sorted(set(values)))
+
+
+def picture_clues(pixels, table):
+    """Clues that need no look at the lungs: {name: float [n, features]}, rows as in `table`."""
+    shown = [np.asarray(pixels[row]) for row in table.index]
+    return {
+        "stretch (squash detector)": images.stretch(shown)[:, None],
+        "borders only": np.stack([_border(picture) for picture in shown]),
+        "8 x 8 thumbnail": np.stack([images.squash(picture, 8).ravel() for picture in shown]).astype(float),
+        "mean brightness": np.array([[picture.mean()] for picture in shown]),
+    }
+
+
+def _border(picture, width=16, parts=14):
+    """Mean grey level along the outer `width` pixels, in `parts` pieces a side: float [4 * parts]."""
+    sides = (picture[:width].T, picture[-width:].T, picture[:, :width], picture[:, -width:])
+    return np.concatenate([side.reshape(parts, -1).mean(1) for side in sides])
+
+
+def file_clues(facts):
+    """Clues from the file alone: {name: float [n, 1]}. facts: see `read_file_facts`."""
+    return {
+        "encoder of the JPEG file": (facts.luma_table_sum == 1858).to_numpy(float)[:, None],
+        "file size": np.log(facts[["bytes"]].to_numpy(float)),
+        "EXIF data or none": (facts.exif > 0).to_numpy(float)[:, None],
+        "number of pixels": np.log((facts.width * facts.height).to_numpy(float))[:, None],
+        "width / height": (facts.width / facts.height).to_numpy(float)[:, None],
+    }
+
+
+def read_file_facts():
+    """Measured facts of 1,706 original files, with manifest columns; ships with the project."""
+    return pd.read_csv(FILE_FACTS).merge(manifest.read(), on="path", validate="one_to_one")
+
+
+def aucs(clues, table):
+    """How well each clue alone tells the classes apart, with a logistic regression.
+
+    train: predicted for each fold by a fit on the other folds (patients are never on both
+    sides). test: predicted by one fit on all development images. Returns clue, train, test and
+    the numbers of images; a part with one class only gives NaN.
+    """
+    ill = manifest.positives(table)
+    fold = table.fold.to_numpy()
+    known, test = fold >= 0, fold < 0
+    rows = []
+    for name, values in clues.items():
+        fit = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
+        inside = cross_val_predict(
+            fit, values[known], ill[known], groups=fold[known], cv=LeaveOneGroupOut(), method="predict_proba"
+        )[:, 1]
+        outside = fit.fit(values[known], ill[known]).predict_proba(values[test])[:, 1] if test.any() else []
+        rows.append((name, _auc(ill[known], inside), _auc(ill[test], outside), known.sum(), test.sum()))
+    return pd.DataFrame(rows, columns=["clue", "train", "test", "n train", "n test"])
+
+
+def _auc(ill, scores):
+    return roc_auc_score(ill, scores) if len(set(ill)) == 2 else np.nan
+
+
+def crop_height(pictures, kept):
+    """Cut off top and bottom equally and squash back: uint8 [n, 224, 224], the same shape out.
+
+    kept: the share of the height that stays, 0 to 1.
+    """
+    edge = round(images.SIDE * (1 - kept) / 2)
+    return np.stack([images.squash(picture[edge : images.SIDE - edge]) for picture in pictures])
