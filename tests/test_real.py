@@ -42,7 +42,7 @@ def test_every_copy_is_closest_to_its_own_row(real_data, folder, count):
     lines = (real_data / "exact_duplicates.tsv").read_text().splitlines()
     groups = [set(line.split("\t")[2:]) for line in lines if "\t" in line]
     duplicates = {name: group for group in groups for name in group}
-    readers, _, _ = sources._folder_files(real_data / folder)
+    readers, _, _ = sources.folder_files(real_data / folder)
     assert len(readers) == count
     assert closest_rows(readers, manifest.read(), duplicates) == []
 

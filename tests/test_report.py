@@ -35,15 +35,15 @@ def figures(scores, results, trained, radiographs):
         "pool2": np.random.default_rng(1).random((4, 4, 3)),
     }
     validation = trained.scores("val")
-    arrays, split = radiographs.pixels[rows], radiographs.table.split.to_numpy()
-    labels, line = radiographs.table.label.to_numpy(), np.linspace(1, 0.5, 5)
+    arrays, table = radiographs.pixels[rows], radiographs.table
+    line = np.linspace(1, 0.5, 5)
     clues = pd.DataFrame(
         {"clue": ["a", "b"], "train": [0.9, 0.6], "test": [0.7, 0.5], "n train": 9, "n test": 5}
     )
     return {
         "counts": plots_data.class_counts(manifest.counts(radiographs.table), note=note),
         "pictures": plots.pictures(arrays, list("abcde"), note=note),
-        "brightness": plots_data.distributions(np.linspace(0, 1, len(split)), labels, split, "x", note=note),
+        "brightness": plots_data.distributions(np.linspace(0, 1, len(table)), table, "x", note=note),
         "curves": plots.learning_curves(trained.history(), trained.card["counts"], note=note),
         "roc": plots.roc(scores, results["at 0.5"], 0.4, note=note),
         "confusion": plots.confusion(scores, 0.5, note=note),

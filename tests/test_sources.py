@@ -7,7 +7,7 @@ import pytest
 from conftest import make_workspace
 from PIL import Image
 
-from utils import download, manifest, sources
+from utils import download, manifest, own, sources
 from utils.phantom import write_phantom
 
 
@@ -136,6 +136,59 @@ def test_damaged_pack_names_the_file_and_the_remedy(tmp_path):
     (tmp_path / "cache" / "x.h5").write_bytes(b"half a file")
     with pytest.raises(sources.DataError, match="Delete this file and run notebook 01 again"):
         sources.load(make_workspace(tmp_path))
+
+
+@pytest.fixture
+def own_folder(tmp_path, phantom_folder):
+    """Pictures under other names: two class folders, equal file names in both, patients in the names."""
+    table = manifest.read(phantom_folder / "data_manifest.csv")
+    for number, row in enumerate(table.itertuples()):
+        label = "ill" if row.label == "PNEUMONIA" else "well"
+        target = tmp_path / "own" / label / f"P{number // 2:03d}_{number % 2}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(phantom_folder / row.path, target)
+        if number < 40 and label == "ill":  # the same name in both classes
+            shutil.copy(phantom_folder / table.path.iloc[-1 - number], tmp_path / "own" / f"Q{number}.jpg")
+            (tmp_path / "own" / f"Q{number}.jpg").rename(
+                tmp_path / "own" / "well" / target.name.replace("P", "P9")
+            )
+    return tmp_path / "own"
+
+
+def test_own_classes_become_a_manifest_that_every_notebook_can_use(tmp_path, own_folder):
+    (own_folder / "ill" / "broken.jpg").write_bytes(b"nothing")
+    table = own.describe(own_folder, positive="ill", patient=r"(P\d+)_")
+    assert set(table.label) == {"ill", "well"} and (table.positive == (table.label == "ill")).all()
+    assert (
+        table.groupby("patient").split.nunique().max() == table.groupby("patient").fold.nunique().max() == 1
+    )
+    assert 0.1 < (table.split == "test").mean() < 0.3 and "broken" not in " ".join(table.path)
+    loaded = sources.load(make_workspace(tmp_path, own_folder, quick=False))
+    assert len(loaded.table) == len(table) and not loaded.synthetic
+    assert manifest.classes(loaded.table)[1][0] == "ill"
+    with pytest.raises(sources.DataError, match="Delete it to describe"):
+        own.describe(own_folder, positive="ill")
+
+
+def test_patients_of_own_data_can_come_from_a_csv_file_or_be_left_out(tmp_path, own_folder, capsys):
+    paths = [path.relative_to(own_folder).as_posix() for path in own_folder.rglob("*.jpg")]
+    rows = "".join(f"{path},{number // 3}\n" for number, path in enumerate(sorted(paths)))
+    (tmp_path / "who.csv").write_text("path,patient\n" + rows)
+    table = own.describe(own_folder, "ill", tmp_path / "who.csv")
+    assert table.patient.nunique() == -(-len(paths) // 3)
+    (own_folder / "data_manifest.csv").unlink()
+    assert own.describe(own_folder, "ill").patient.is_unique
+    assert "every image counts as a patient of its own" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("positive", "patient", "words"),
+    [("cats", None, "one of them 'cats'; found: ill, well"), ("ill", r"(X\d+)", "No patient is known for")],
+)
+def test_own_data_that_cannot_be_described_gets_words(own_folder, positive, patient, words):
+    with pytest.raises(sources.DataError, match=words):
+        own.describe(own_folder, positive, patient)
+    assert not (own_folder / "data_manifest.csv").exists()
 
 
 def test_the_routes_and_their_order_can_be_set(tmp_path, phantom_folder, monkeypatch):

@@ -160,15 +160,16 @@ def pack(readers, table, target, origin):
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
-    row_of = {PurePosixPath(path).name: row for row, path in enumerate(table.path)}
+    row_of = _rows_by_name(table.path)
     expected = np.array([int(value, 16) for value in table.fingerprint], dtype=np.uint64)
     present = np.zeros(len(table), bool)
+    labels = {*manifests.CLASS_NAMES, *table.label}
     problems = []
     with h5py.File(partial, "w") as file:
         pixels = file.create_dataset("pixels", (len(table), SIDE, SIDE), np.uint8)
         pictures = read_many(list(readers.values()), "Reading radiographs")
         for name, picture in zip(readers, pictures, strict=True):
-            row = row_of.get(PurePosixPath(name).name)
+            row = next((row_of[end] for end in _ends(name) if row_of.get(end) is not None), None)
             if isinstance(picture, UnreadableImage):
                 problems.append((name, f"unreadable: {picture}"))
                 continue
@@ -186,12 +187,10 @@ def pack(readers, table, target, origin):
             else:
                 pixels[row] = picture
                 present[row] = True
-                if folder in manifests.CLASS_NAMES and folder != table.label[row]:
+                if folder in labels and folder != table.label[row]:
                     problems.append((name, f"wrong folder: it is used as {table.label[row]}"))
-        damaged = {PurePosixPath(name).name for name, _ in problems}
-        for path in table.path[~present]:
-            if PurePosixPath(path).name not in damaged:
-                problems.append((path, "missing"))
+        named = {end for name, _ in problems for end in _ends(name)}
+        problems += [(path, "missing") for path in table.path[~present] if not named & set(_ends(path))]
         problems = pd.DataFrame(problems, columns=["path", "problem"])
         file["present"] = present
         file["manifest"] = manifests.to_csv(table)
@@ -203,6 +202,21 @@ def pack(readers, table, target, origin):
     else:
         partial.unlink()
     return problems
+
+
+def _ends(path):
+    """The ends of a path that may name a radiograph, the longest first: a/b/c.png, b/c.png, c.png."""
+    parts = PurePosixPath(path).parts
+    return ["/".join(parts[-length:]) for length in range(len(parts), 0, -1)]
+
+
+def _rows_by_name(paths):
+    """{end of a path: its row}, None where several rows end so."""
+    rows = {}
+    for row, path in enumerate(paths):
+        for end in _ends(path):
+            rows[end] = None if end in rows else row
+    return rows
 
 
 def explain(problems):

@@ -5,7 +5,8 @@ fold (0-9 for train and val, grouped by patient; -1 for test), label (NORMAL or 
 subtype (the collection the name tells: IM, NORMAL2-IM, bacteria, virus), patient, and
 fingerprint (16 hexadecimal digits, see `images.fingerprint`).
 
-The positive class is PNEUMONIA = 1, everywhere in this project.
+The positive class is PNEUMONIA = 1, everywhere in this project. A manifest of own data has other
+class names and one more column, positive (0 or 1).
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import pandas as pd
 from .workspace import PROJECT, write_whole
 
 COLUMNS = ["path", "split", "fold", "label", "subtype", "patient", "fingerprint"]
+TYPES = {"fold": int, "patient": str, "fingerprint": str, "label": str, "subtype": str}
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 SPLITS = ("train", "val", "test")
 FOLDS = 10
@@ -55,29 +57,37 @@ def build(paths, fingerprints):
     """Manifest of radiographs that follow the public naming.
 
     paths: relative paths, str. fingerprints: uint64 [n], same order.
-    Folds are stratified by subtype and grouped by patient (scikit-learn's
-    StratifiedGroupKFold with a fixed seed), over train and val together.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     rows = [(path, *parse_name(path)) for path in paths]
     table = pd.DataFrame(rows, columns=["path", "split", "label", "subtype", "patient"])
+    return complete(table, fingerprints)
+
+
+def complete(table, fingerprints):
+    """Add fingerprints and folds over train and val together, and put the rows in order."""
     table["fingerprint"] = [f"{int(value):016x}" for value in fingerprints]
     table = table.sort_values("path", ignore_index=True)
     table["fold"] = -1
-    development = table.index[table.split != "test"]
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(
-        development, table.subtype[development], table.patient[development]
-    )
-    for fold, (_, held_out) in enumerate(folds):
-        table.loc[development[held_out], "fold"] = fold
-    return table[COLUMNS]
+    for fold, (_, held_out) in enumerate(divide(table[table.split != "test"], FOLDS)):
+        table.loc[held_out, "fold"] = fold
+    return table[columns(table)]
+
+
+def divide(table, parts):
+    """(rest, held out) row labels of `parts` divisions, stratified by subtype, grouped by patient."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if table.patient.nunique() < 2 * parts:
+        raise ManifestError(f"Only {table.patient.nunique()} patients; at least {2 * parts} are needed.")
+    draw = StratifiedGroupKFold(parts, shuffle=True, random_state=0).split
+    for rest, held_out in draw(table.index, table.subtype, table.patient):
+        yield table.index[rest], table.index[held_out]
 
 
 def read(path=PUBLIC):
     """Read a manifest and check that it can be relied on. Raises ManifestError."""
     try:
-        table = pd.read_csv(path, dtype={"fold": int, "patient": str, "fingerprint": str})
+        table = pd.read_csv(path, dtype=TYPES)
     except FileNotFoundError:
         raise ManifestError(f"No manifest at {path}. Copy data_manifest.csv there again.") from None
     except (ValueError, pd.errors.ParserError) as error:
@@ -88,7 +98,7 @@ def read(path=PUBLIC):
     faults = problems(table)
     if faults:
         raise ManifestError(f"{path} cannot be used: " + " ".join(faults))
-    return table[COLUMNS]
+    return table[columns(table)]
 
 
 def problems(table):
@@ -96,8 +106,10 @@ def problems(table):
     found = []
     if table.path.duplicated().any():
         found.append(f"{table.path.duplicated().sum()} paths stand there twice.")
-    strange = sorted(set(table.label) - set(CLASS_NAMES))
-    if strange:
+    if "positive" in table:
+        if table.groupby("label").positive.nunique().gt(1).any() or table.label.nunique() > 2:
+            found.append("There must be two labels, each either positive (1) or not (0).")
+    elif strange := sorted(set(table.label) - set(CLASS_NAMES)):
         found.append(f"Unknown labels: {', '.join(map(str, strange))}.")
     for column, what in (("split", "train and test"), ("fold", "two folds")):
         groups = table[column].eq("test") if column == "split" else table[column]
@@ -112,12 +124,16 @@ def write(table, path):
     return write_whole(path, to_csv(table))
 
 
+def columns(table):
+    return COLUMNS + ["positive"] * ("positive" in table)
+
+
 def to_csv(table):
-    return table[COLUMNS].to_csv(index=False, lineterminator="\n")
+    return table[columns(table)].to_csv(index=False, lineterminator="\n")
 
 
 def from_csv(text):
-    return pd.read_csv(io.StringIO(text), dtype={"fold": int, "patient": str, "fingerprint": str})
+    return pd.read_csv(io.StringIO(text), dtype=TYPES)
 
 
 def digest(table):
@@ -136,13 +152,25 @@ def select(table, part, fold=0):
 
 
 def positives(table):
-    """1 for PNEUMONIA, 0 for NORMAL: int array [n]."""
-    return (table.label == CLASS_NAMES[1]).to_numpy(int)
+    """1 for PNEUMONIA, 0 for NORMAL, or as the column positive of own data says: int array [n]."""
+    return (
+        table.positive.to_numpy(int) if "positive" in table else (table.label == CLASS_NAMES[1]).to_numpy(int)
+    )
+
+
+def classes(table):
+    """The negative, then the positive class: two pairs of its name and its rows, bool [n]."""
+    found = []
+    for value, usual in enumerate(CLASS_NAMES):
+        rows = positives(table) == value
+        found.append((table.label[rows].iloc[0] if rows.any() else usual, rows))
+    return found
 
 
 def counts(table):
     """Images and patients per official split and class, as a table."""
-    grouped = table.groupby(["split", "label"], sort=False)
+    keys = ["split", "label"] + ["positive"] * ("positive" in table)
+    grouped = table.groupby(keys, sort=False)
     result = grouped.agg(images=("path", "size"), patients=("patient", "nunique")).reset_index()
     order = {name: place for place, name in enumerate(SPLITS)}
     return result.sort_values("split", key=lambda s: s.map(order), kind="stable", ignore_index=True)

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from . import manifest, metrics
-from .style import ACCENT, CLASS_COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, axes_mm, letters, styled
+from .style import ACCENT, COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, axes_mm, letters, styled
 
 
 @styled
@@ -38,8 +38,8 @@ def learning_curves(history, counts):
     axes[0].plot(history.epoch, history.val_loss, color=ACCENT, label=f"validation, n = {counts['val']:,}")
     axes[0].set(xlabel="epoch", ylabel="loss (cross-entropy)", ylim=(0, None))
     axes[1].plot(history.epoch, history.val_auc, color=ACCENT, label="AUC")
-    for name, label in (("sensitivity", "PNEUMONIA"), ("specificity", "NORMAL")):
-        axes[1].plot(history.epoch, history[f"val_{name}"], color=CLASS_COLOURS[label], label=name, lw=0.8)
+    for name, label in (("specificity", 0), ("sensitivity", 1)):
+        axes[1].plot(history.epoch, history[f"val_{name}"], color=COLOURS[label], label=name, lw=0.8)
     axes[1].set(xlabel="epoch", ylabel="validation, at 0.5", ylim=(0, 1.02))
     for axis in axes:
         axis.legend()
@@ -96,7 +96,7 @@ def confusion(scores, threshold):
             fontsize=9,
             color="w" if share[row, column] > 0.6 else "k",
         )
-    names = [name.lower() for name in manifest.CLASS_NAMES]
+    names = [name.lower() for name, _ in manifest.classes(scores)]
     axis.set(xticks=(0, 1), xticklabels=names, yticks=(0, 1), yticklabels=names)
     axis.set(xlabel=f"called, at threshold {threshold:.2f}", ylabel="label", title=_sample_size(scores))
     axis.spines[:].set_visible(False)
@@ -109,12 +109,12 @@ def score_distributions(scores, threshold):
     """Where the scores of both classes lie, with the fixed threshold."""
     figure, axis = axes_mm(ONE_COLUMN, 55)
     bins = np.linspace(0, 1, 41)
-    for label, colour in CLASS_COLOURS.items():
-        chosen = scores.score[scores.label == label]
+    for (label, rows), colour in zip(manifest.classes(scores), COLOURS, strict=True):
+        chosen = scores.score[rows]
         axis.hist(chosen, bins, histtype="stepfilled", alpha=0.35, color=colour)
         axis.hist(chosen, bins, histtype="step", color=colour, label=f"{label.lower()}, n = {len(chosen):,}")
     axis.axvline(threshold, color="black", lw=0.8, ls="--", label=f"threshold {threshold:.2f}")
-    axis.set(xlabel="score: P(pneumonia)", ylabel="images", xlim=(0, 1))
+    axis.set(xlabel=f"score: P({label.lower()})", ylabel="images", xlim=(0, 1))
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, columnspacing=1)
     return figure
 
@@ -177,12 +177,17 @@ def answer_cards(arrays, names, scores, threshold, validation):
             fontsize=6,
         )
         scale.axis("on")
-        for level, (label, colour) in enumerate(CLASS_COLOURS.items()):
-            others = validation.score[validation.label == label]
-            scale.plot(others, np.full(len(others), level), "|", ms=5, mew=0.4, alpha=0.4, color=colour)
+        labels = manifest.classes(validation)
+        for level, (_, rows) in enumerate(labels):
+            others = validation.score[rows]
+            scale.plot(
+                others, np.full(len(others), level), "|", ms=5, mew=0.4, alpha=0.4, color=COLOURS[level]
+            )
         scale.axvline(threshold, color=GREY, lw=0.8, ls="--")
         scale.axvline(score, color="black", lw=1.6)
-        scale.set(xlim=(0, 1), ylim=(-0.8, 1.8), yticks=(0, 1), yticklabels=("normal", "pneumonia"))
+        scale.set(
+            xlim=(0, 1), ylim=(-0.8, 1.8), yticks=(0, 1), yticklabels=[label.lower() for label, _ in labels]
+        )
     return figure
 
 

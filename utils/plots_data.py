@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import manifest
-from .style import ACCENT, CLASS_COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, axes_mm, letters, styled
+from .style import ACCENT, COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, axes_mm, letters, styled
 
 
 @styled
@@ -11,10 +11,10 @@ def class_counts(table):
     """Images per split and class, with the number of patients. table: see `manifest.counts`."""
     figure, axis = axes_mm(ONE_COLUMN, 55)
     splits = list(dict.fromkeys(table.split))
-    for offset, label in ((-0.2, manifest.CLASS_NAMES[0]), (0.2, manifest.CLASS_NAMES[1])):
-        rows = table[table.label == label].set_index("split")
+    for offset, colour, (label, chosen) in zip((-0.2, 0.2), COLOURS, manifest.classes(table), strict=True):
+        rows = table[chosen].set_index("split")
         at = [splits.index(split) + offset for split in rows.index]
-        axis.bar(at, rows.images, 0.38, color=CLASS_COLOURS[label], label=label.lower())
+        axis.bar(at, rows.images, 0.38, color=colour, label=label.lower())
         for place, images, patients in zip(at, rows.images, rows.patients, strict=True):
             axis.text(place, images, f"{images:,}\n({patients:,})", ha="center", va="bottom", fontsize=6)
     axis.set(xticks=range(len(splits)), xticklabels=splits, ylabel="images (patients)")
@@ -24,14 +24,15 @@ def class_counts(table):
 
 
 @styled
-def distributions(values, labels, splits, xlabel):
-    """Histograms of one number per radiograph, by class, one panel per split."""
+def distributions(values, table, xlabel):
+    """Histograms of one number per radiograph, by class, one panel per split; rows as in `table`."""
+    splits = table.split.to_numpy()
     shown = [split for split in ("train", "test") if (splits == split).any()]
     figure, axes = axes_mm(TWO_COLUMNS, 50, 1, len(shown), squeeze=False, sharex=True, sharey=True)
     bins = np.linspace(*np.percentile(values, (0.2, 99.8)), 40)  # a few outliers are cut off
     for axis, split in zip(axes[0], shown, strict=True):
-        for label, colour in CLASS_COLOURS.items():
-            chosen = values[(labels == label) & (splits == split)]
+        for (label, rows), colour in zip(manifest.classes(table), COLOURS, strict=True):
+            chosen = values[rows & (splits == split)]
             name = f"{label.lower()}, n = {len(chosen):,}"
             axis.hist(chosen, bins, density=True, histtype="step", color=colour, label=name)
         axis.set(xlabel=f"{xlabel} ({split})")

@@ -27,7 +27,8 @@ def score_table(network, pixels, table):
 
     pixels: uint8 [rows, 224, 224], memory-mapped. table: its index is the row in `pixels`.
     """
-    scores = table[["path", "patient", "label", "subtype"]].reset_index(drop=True)
+    shown = ["path", "patient", "label", "subtype"] + ["positive"] * ("positive" in table)
+    scores = table[shown].reset_index(drop=True)
     rows = table.index.to_numpy()
     parts = [score_pictures(network, pixels[rows[at : at + BATCH]]) for at in range(0, len(rows), BATCH)]
     return scores.assign(score=np.concatenate(parts))
@@ -119,7 +120,7 @@ def classify(run, network, names, pictures):
     """
     threshold, validation = run.card["threshold"]["value"], run.scores("val")
     scores = score_pictures(network, pictures)
-    normal, ill = (np.sort(validation.score[validation.label == name]) for name in manifest.CLASS_NAMES)
+    normal, ill = (np.sort(validation.score[rows]) for _, rows in manifest.classes(validation))
     return pd.DataFrame(
         {
             "file": names,

@@ -32,6 +32,7 @@ HOW_TO_GET_IMAGES = (
 )
 
 
+OWN = "For two classes of your own, describe them once: see notebook 01."
 REPACK = "Delete this file and run notebook 01 again."
 
 
@@ -168,12 +169,16 @@ def _pack(source, ws):
         print(f"NOTE: using the SYNTHETIC PHANTOM; {HOW_TO_GET_IMAGES.format(home=ws.home)}")
         if not (folder / manifest.PUBLIC.name).exists():
             write_phantom(folder, patients=160 if ws.quick else 480)
-    readers, stamps, own = _zip_members(folder) if source.kind == "zip" else _folder_files(folder)
+    readers, stamps, own = _zip_members(folder) if source.kind == "zip" else folder_files(folder)
     if not readers:
         raise DataError(f"There is no image file in {folder}. {EXPECTED}")
-    if not any(part in manifest.CLASS_NAMES for name in readers for part in PurePosixPath(name).parts):
+    if not own and not any(
+        part in manifest.CLASS_NAMES for name in readers for part in PurePosixPath(name).parts
+    ):
         tops = sorted({PurePosixPath(name).parent.name or name for name in readers})[:5]
-        raise DataError(f"No folder NORMAL or PNEUMONIA in {folder}; found: {', '.join(tops)}. {EXPECTED}")
+        raise DataError(
+            f"No folder NORMAL or PNEUMONIA in {folder}; found: {', '.join(tops)}. {EXPECTED} {OWN}"
+        )
     try:
         table = manifest.read(own or manifest.PUBLIC)  # a manifest beside the images wins
     except manifest.ManifestError as error:
@@ -197,13 +202,13 @@ def _is_image(name):
     return path.suffix.lower() in images.SUFFIXES and not hidden
 
 
-def _folder_files(folder):
+def folder_files(folder):
     """({relative name: reader}, [what changes if a file does], its own manifest or None) of a folder."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if _is_image(name) and path.is_file():
-            found.setdefault(path.name, (name, path))  # some archives hold the tree twice
+            found.setdefault(path.parts[-3:], (name, path))  # some archives hold the tree twice
     readers = {name: path.read_bytes for name, path in found.values()}
     stamps = [f"{name} {(s := path.stat()).st_size} {s.st_mtime_ns}" for name, path in found.values()]
     own = folder / manifest.PUBLIC.name
@@ -223,7 +228,7 @@ def _zip_members(path):
     found = {}
     for info in archive.infolist():
         if _is_image(info.filename):
-            found.setdefault(PurePosixPath(info.filename).name, info)
+            found.setdefault(PurePosixPath(info.filename).parts[-3:], info)
     readers = {info.filename: (lambda info=info: archive.read(info)) for info in found.values()}
     stamps = [f"{info.filename} {info.file_size} {info.CRC}" for info in found.values()]
     own = [name for name in archive.namelist() if PurePosixPath(name).name == manifest.PUBLIC.name]

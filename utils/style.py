@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from .workspace import write_whole
 
 ONE_COLUMN, TWO_COLUMNS = 89, 183  # mm
-CLASS_COLOURS = {"NORMAL": "#0072B2", "PNEUMONIA": "#D55E00"}  # Okabe and Ito 2008
+COLOURS = ("#0072B2", "#D55E00")  # normal, pneumonia (Okabe and Ito 2008)
 GREY, ACCENT = "#6E6E6E", "#009E73"
 STYLE = {
     "font.family": "sans-serif",

@@ -151,7 +151,7 @@ def fit(chosen, radiographs, folder, seed=0, fold=0):
             "parameters": network.count_params(),
         },
         "validation": f"fold {fold} of {manifest.FOLDS}, grouped by patient",
-        "class_names": list(manifest.CLASS_NAMES),
+        "class_names": [name for name, _ in manifest.classes(radiographs.listed)],
         "class_weights": weights,
         "preprocessing": images.PREPROCESSING
         + f"; then {chosen.side}x{chosen.side} the same way, values 0-255",
