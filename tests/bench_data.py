@@ -1,0 +1,90 @@
+"""How fast radiographs are read, and how much memory that takes. Prints a table of ratios.
+
+python tests/bench_data.py FOLDER_OF_ORIGINALS
+Compares the packed cache with `keras.utils.image_dataset_from_directory` in one run.
+"""
+
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from utils import images, manifest, model, runs, scoring, sources, training
+from utils.quiet import keras
+
+
+def seconds(work):
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def best(work, times=3):
+    return min(seconds(work) for _ in range(times))
+
+
+def theirs(folder):
+    """One pass of the usual Keras pipeline over the files, squashed to the same size."""
+    dataset = keras.utils.image_dataset_from_directory(
+        folder, image_size=(images.SIDE, images.SIDE), color_mode="grayscale", batch_size=64, verbose=False
+    )
+    return lambda: [batch for batch in dataset]
+
+
+def epoch(pixels, table):
+    batches = training.Batches(pixels, table, batch_size=64, seed=0)
+    return lambda: [batches[step] for step in range(len(batches))]
+
+
+def peak_of_an_epoch(pack, images_in_all):
+    """Peak memory in MB of a fresh process that draws one epoch of batches from a repeated manifest."""
+    pixels, table, _, _, _ = images.open_pack(pack)
+    table = table[["path", "label"]]
+    repeated = pd.concat([table] * -(-images_in_all // len(table))).head(images_in_all)
+    batches = training.Batches(pixels, repeated, batch_size=64, seed=0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for step in range(len(batches)):
+        batches[step]
+    return images_in_all, before / 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(folder):
+    readers, _, _ = sources.folder_files(folder)
+    n = len(readers)
+    with tempfile.TemporaryDirectory() as place:
+        pack = Path(place) / "pack.h5"
+        table = manifest.read()
+        table = table[table.path.isin(set(readers))]
+        packing = best(lambda: images.pack(readers, table, pack, folder))
+        reading = best(theirs(folder / "train")) / len(list((folder / "train").rglob("*.jp*g"))) * n
+        pixels, table, present, _, _ = images.open_pack(pack)
+        ours, usual = best(epoch(pixels, table[present])), reading
+        print(f"{n} originals, {multiprocessing.cpu_count()} cores")
+        print(f"packing            {n / packing:8.0f} images/s")
+        print(
+            f"Keras, one pass    {n / usual:8.0f} images/s   packing is {usual / packing:.1f} times as fast"
+        )
+        print(f"epoch from cache   {n / ours:8.0f} images/s   {usual / ours:.0f} times as fast")
+        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+            for count in (5_000, 50_000, 500_000):
+                total, before, after = pool.apply(peak_of_an_epoch, (pack, count))
+                print(
+                    f"memory, {total:7,} images: peak {after:5.0f} MB, {after - before:+.0f} MB for the epoch"
+                )
+    network = model.load(runs.released("compact").path / "model.keras")
+    full, reduced = (
+        np.stack([images.squash(images.read(reader(), side)) for reader in readers.values()])
+        for side in (None, 2 * images.SIDE)
+    )
+    moved = np.abs(scoring.score_pictures(network, full) - scoring.score_pictures(network, reduced))
+    print(f"reduced decoding moves scores by {moved.mean():.4f} in the mean, {moved.max():.4f} at most")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
