@@ -34,7 +34,7 @@ def test_the_series_is_complete():
 def test_the_setup_cell_is_the_same_everywhere():
     setups = {cells(name, "code")[0].source for name in NOTEBOOKS}
     assert len(setups) == 1
-    assert sum(bool(line) for line in setups.pop().splitlines()) <= 20
+    assert sum(bool(line) for line in setups.pop().splitlines()) <= 19
 
 
 @every
@@ -118,6 +118,37 @@ def test_address_is_written_into_setup_and_badges(tmp_path, monkeypatch):
         setup = next(c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code").source
         assert 'REPOSITORY = "https://github.com/someone/somewhere"' in setup
         assert setup.count("\n") == cells(path.name, "code")[0].source.count("\n")
+
+
+STAND_IN = """
+def mount(mountpoint, force_remount=False, timeout_ms=120000, readonly=False):
+    raise ValueError("mount failed")
+"""
+
+
+def run_setup(folder, here):
+    """Run the setup cell in a process that looks like Colab; returns what it prints."""
+    colab = folder / "stand_in/google/colab"
+    colab.mkdir(parents=True)
+    (colab / "__init__.py").touch()
+    (colab / "drive.py").write_text(STAND_IN)
+    (folder / "setup.py").write_text("import google.colab\n" + cells(PATHS[0].name, "code")[0].source)
+    path = os.pathsep.join([str(folder / "stand_in"), *sys.path[1:]])
+    settings = {"PYTHONPATH": path, "CXR_QUICK": "1", "CXR_HOME": str(folder / "home")}
+    command = [sys.executable, str(folder / "setup.py")]
+    done = subprocess.run(command, cwd=here, env=os.environ | settings, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+def test_setup_in_colab_goes_on_when_drive_is_refused_and_says_so(tmp_path):
+    printed = run_setup(tmp_path, workspace.PROJECT / "notebooks")
+    assert "Drive is not mounted" in printed and "Going on without Google Drive" in printed
+    assert "NOT on Drive: lost when the runtime ends" in printed and "phantom" in printed.lower()
+
+
+def test_setup_without_the_project_says_where_to_copy_it(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    assert "Copy the project to My Drive" in run_setup(tmp_path, tmp_path / "elsewhere")
 
 
 def run_notebooks(names, home):

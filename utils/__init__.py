@@ -22,6 +22,13 @@ def start(use_drive=True):
     from . import runs, sources, workspace
     from .images import UnreadableImage
 
+    if use_drive and workspace.in_colab() and not workspace.DRIVE.is_dir():
+        from . import drive
+
+        try:
+            drive.mount()
+        except drive.DriveError as error:
+            print(f"{error}\nGoing on without Google Drive.\n")
     ws = workspace.open_workspace(use_drive)
     installed = workspace.versions()
     device = workspace.device_name()
