@@ -1,11 +1,13 @@
 """Shared pieces of the tests: a quick workspace with the phantom, and one short training on it."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from utils import recipes, sources, workspace
+from utils import manifest, recipes, sources, workspace
+from utils.phantom import write_phantom
 
 REAL = Path(os.environ.get("CXR_TEST_DATA", "/nowhere"))  # the folder with chest_xray and originals
 
@@ -38,6 +40,30 @@ def trained(ws, radiographs):
     from utils import training
 
     return training.fit(recipes.recipe("compact", quick=True), radiographs, ws.runs)
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "set"
+    write_phantom(folder, patients=80)
+    return folder
+
+
+@pytest.fixture
+def own_folder(tmp_path, phantom_folder):
+    """Pictures under other names: two class folders, equal file names in both, patients in the names."""
+    table = manifest.read(phantom_folder / "data_manifest.csv")
+    for number, row in enumerate(table.itertuples()):
+        label = "ill" if row.label == "PNEUMONIA" else "well"
+        target = tmp_path / "own" / label / f"P{number // 2:03d}_{number % 2}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(phantom_folder / row.path, target)
+        if number < 40 and label == "ill":  # the same name in both classes
+            shutil.copy(phantom_folder / table.path.iloc[-1 - number], tmp_path / "own" / f"Q{number}.jpg")
+            (tmp_path / "own" / f"Q{number}.jpg").rename(
+                tmp_path / "own" / "well" / target.name.replace("P", "P9")
+            )
+    return tmp_path / "own"
 
 
 @pytest.fixture(scope="session")

@@ -141,6 +141,12 @@ def test_pack_reports_what_does_not_fit(tmp_path, small):
     assert present.tolist() == [False, False, False, True, True, True]
 
 
+def test_no_problems_need_no_explanation(tmp_path, small):
+    table, _, readers = small
+    problems = images.pack(readers, table, tmp_path / "p.h5", "here")
+    assert images.explain(problems).empty and images.explain(images.open_pack(tmp_path / "p.h5")[3]).empty
+
+
 def test_nothing_usable_leaves_an_existing_pack_alone(tmp_path, small):
     table, _, readers = small
     images.pack(readers, table, tmp_path / "p.h5", "good")

@@ -1,6 +1,7 @@
 """Rules every notebook keeps, and every notebook run: alone, and all in order."""
 
 import ast
+import json
 import os
 import re
 import statistics
@@ -11,7 +12,7 @@ import nbformat
 import pytest
 
 from utils import __main__ as commands
-from utils import workspace
+from utils import own, workspace
 
 PATHS = sorted((workspace.PROJECT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = {path.name: nbformat.read(path, as_version=4) for path in PATHS}
@@ -151,7 +152,7 @@ def test_setup_without_the_project_says_where_to_copy_it(tmp_path):
     assert "Copy the project to My Drive" in run_setup(tmp_path, tmp_path / "elsewhere")
 
 
-def run_notebooks(names, home):
+def run_notebooks(names, home, **settings):
     command = [
         sys.executable,
         "-m",
@@ -162,7 +163,7 @@ def run_notebooks(names, home):
         "-p",
         "no:cacheprovider",
     ]
-    settings = {"CXR_HOME": str(home), "CXR_QUICK": "1"}
+    settings |= {"CXR_HOME": str(home), "CXR_QUICK": "1"}
     done = subprocess.run(
         [*command, *(f"notebooks/{name}" for name in names)],
         cwd=workspace.PROJECT,
@@ -186,3 +187,11 @@ def test_series_runs_in_order_on_the_phantom(tmp_path):
     assert {"04_roc.png", "04_roc.svg", "04_roc.pdf", "03_learning_curves.pdf"} <= figures
     assert (run / "metrics.json").exists() and (run / "tables" / "test_metrics.tex").exists()
     assert list((tmp_path / "answers").glob("new_images_*.csv"))
+
+
+def test_series_runs_in_order_on_own_classes(tmp_path, own_folder):
+    own.describe(own_folder, positive="ill", patient=r"(P\d+)_")
+    run_notebooks(NOTEBOOKS, tmp_path / "home", CXR_DATA=str(own_folder))
+    (run,) = (tmp_path / "home/runs").iterdir()
+    assert json.loads((run / "card.json").read_text())["class_names"] == ["well", "ill"]
+    assert "P(ill)" in (run / "figures/04_scores.svg").read_text()

@@ -11,13 +11,6 @@ from utils import download, manifest, own, sources
 from utils.phantom import write_phantom
 
 
-@pytest.fixture(scope="module")
-def phantom_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "set"
-    write_phantom(folder, patients=80)
-    return folder
-
-
 def test_phantom_is_the_same_every_time(tmp_path, phantom_folder):
     again = write_phantom(tmp_path, patients=80)
     assert manifest.digest(again) == manifest.digest(manifest.read(phantom_folder / "data_manifest.csv"))
@@ -136,23 +129,6 @@ def test_damaged_pack_names_the_file_and_the_remedy(tmp_path):
     (tmp_path / "cache" / "x.h5").write_bytes(b"half a file")
     with pytest.raises(sources.DataError, match="Delete this file and run notebook 01 again"):
         sources.load(make_workspace(tmp_path))
-
-
-@pytest.fixture
-def own_folder(tmp_path, phantom_folder):
-    """Pictures under other names: two class folders, equal file names in both, patients in the names."""
-    table = manifest.read(phantom_folder / "data_manifest.csv")
-    for number, row in enumerate(table.itertuples()):
-        label = "ill" if row.label == "PNEUMONIA" else "well"
-        target = tmp_path / "own" / label / f"P{number // 2:03d}_{number % 2}.jpg"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(phantom_folder / row.path, target)
-        if number < 40 and label == "ill":  # the same name in both classes
-            shutil.copy(phantom_folder / table.path.iloc[-1 - number], tmp_path / "own" / f"Q{number}.jpg")
-            (tmp_path / "own" / f"Q{number}.jpg").rename(
-                tmp_path / "own" / "well" / target.name.replace("P", "P9")
-            )
-    return tmp_path / "own"
 
 
 def test_own_classes_become_a_manifest_that_every_notebook_can_use(tmp_path, own_folder):

@@ -223,7 +223,7 @@ def _rows_by_name(paths):
 
 def explain(problems):
     """One row per kind of problem: how many files, and what it means."""
-    counts = problems.problem.str.partition(":")[0].value_counts()
+    counts = problems.problem.astype(str).str.split(":").str[0].value_counts()
     return pd.DataFrame({"files": counts, "meaning": [PROBLEMS[kind] for kind in counts.index]})
 
 

@@ -134,4 +134,5 @@ def crop_height(pictures, kept):
     kept: the share of the height that stays, 0 to 1.
     """
     edge = round(images.SIDE * (1 - kept) / 2)
-    return np.stack([images.squash(picture[edge : images.SIDE - edge]) for picture in pictures])
+    cropped = [images.squash(picture[edge : images.SIDE - edge]) for picture in pictures]
+    return np.array(cropped, np.uint8).reshape(-1, images.SIDE, images.SIDE)
