@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import images, manifest, model, runs, scoring, sources, training
+from utils import files, images, manifest, model, pack, runs, scoring, training
 from utils.quiet import keras
 
 
@@ -42,9 +42,9 @@ def epoch(pixels, table):
     return lambda: [batches[step] for step in range(len(batches))]
 
 
-def peak_of_an_epoch(pack, images_in_all):
+def peak_of_an_epoch(packed, images_in_all):
     """Peak memory in MB of a fresh process that draws one epoch of batches from a repeated manifest."""
-    pixels, table, _, _, _ = images.open_pack(pack)
+    pixels, table, _, _, _ = pack.read(packed)
     table = table[["path", "label"]]
     repeated = pd.concat([table] * -(-images_in_all // len(table))).head(images_in_all)
     batches = training.Batches(pixels, repeated, batch_size=64, seed=0)
@@ -55,16 +55,16 @@ def peak_of_an_epoch(pack, images_in_all):
 
 
 def main(folder):
-    readers, _, _ = sources.folder_files(folder)
+    readers, _, _ = files.gather(folder)
     n = len(readers)
     with tempfile.TemporaryDirectory() as place:
-        pack = Path(place) / "pack.h5"
+        packed = Path(place) / "pack.h5"
         table = manifest.read()
         table = table[table.path.isin(set(readers))]
-        packing = best(lambda: images.pack(readers, table, pack, folder))
-        reading = best(theirs(folder / "train")) / len(list((folder / "train").rglob("*.jp*g"))) * n
-        pixels, table, present, _, _ = images.open_pack(pack)
-        ours, usual = best(epoch(pixels, table[present])), reading
+        packing = best(lambda: pack.write(readers, table, packed, folder))
+        usual = best(theirs(folder))
+        pixels, table, present, _, _ = pack.read(packed)
+        ours = best(epoch(pixels, table[present].reset_index(drop=True)))
         print(f"{n} originals, {multiprocessing.cpu_count()} cores")
         print(f"packing            {n / packing:8.0f} images/s")
         print(
@@ -73,7 +73,7 @@ def main(folder):
         print(f"epoch from cache   {n / ours:8.0f} images/s   {usual / ours:.0f} times as fast")
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
             for count in (5_000, 50_000, 500_000):
-                total, before, after = pool.apply(peak_of_an_epoch, (pack, count))
+                total, before, after = pool.apply(peak_of_an_epoch, (packed, count))
                 print(
                     f"memory, {total:7,} images: peak {after:5.0f} MB, {after - before:+.0f} MB for the epoch"
                 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils import images, manifest
+from utils import images, manifest, pack
 
 
 def encoded(picture, kind="PNG", **options):
@@ -85,7 +85,7 @@ def test_fingerprint_survives_size_and_compression_but_not_another_picture(radio
         big = Image.fromarray(picture).resize((900, 700), Image.Resampling.BICUBIC)
         copy = images.squash(images.read(encoded(big, "JPEG", quality=60)))
         away = images.distance(prints, images.fingerprint(copy[None])[0])
-        assert away[row] <= images.RECOGNISED and away[row] == away.min()
+        assert away[row] <= pack.RECOGNISED and away[row] == away.min()
 
 
 def test_stretch_tells_a_squashed_picture():
@@ -110,8 +110,8 @@ def small(radiographs):
 def test_pack_keeps_rows_in_manifest_order(tmp_path, small):
     table, pixels, readers = small
     backwards = dict(reversed(readers.items()))
-    assert images.pack(backwards, table, tmp_path / "p.h5", "here").empty
-    mapped, again, present, problems, origin = images.open_pack(tmp_path / "p.h5")
+    assert pack.write(backwards, table, tmp_path / "p.h5", "here").empty
+    mapped, again, present, problems, origin = pack.read(tmp_path / "p.h5")
     assert isinstance(mapped, np.memmap) and present.all() and problems.empty and origin == "here"
     np.testing.assert_array_equal(mapped, pixels)
     assert manifest.digest(again) == manifest.digest(table)
@@ -129,33 +129,33 @@ def test_pack_reports_what_does_not_fit(tmp_path, small):
     moved = readers.pop(last := list(readers)[2])
     other = manifest.CLASS_NAMES[table.label[5] == "NORMAL"]
     readers[f"train/{other}/{last.rpartition('/')[2]}"] = moved
-    problems = images.pack(readers, table, tmp_path / "p.h5", "here").set_index("path").problem
+    problems = pack.write(readers, table, tmp_path / "p.h5", "here").set_index("path").problem
     assert problems[first].startswith("changed") and problems[third].startswith("unreadable")
     assert problems[second] == "missing" and problems["cat.png"].startswith("extra")
     assert problems["scan 7 again.png"] == f"duplicate: the same picture as {fourth}"
     assert problems[f"train/{other}/{last.rpartition('/')[2]}"].startswith("wrong folder")
     assert len(problems) == 6
-    assert images.explain(problems.reset_index()).files.sum() == 6
-    mapped, _, present, _, _ = images.open_pack(tmp_path / "p.h5")
+    assert pack.explain(problems.reset_index()).files.sum() == 6
+    mapped, _, present, _, _ = pack.read(tmp_path / "p.h5")
     np.testing.assert_array_equal(mapped[3], pixels[3])  # recognised although it was renamed
     assert present.tolist() == [False, False, False, True, True, True]
 
 
 def test_no_problems_need_no_explanation(tmp_path, small):
     table, _, readers = small
-    problems = images.pack(readers, table, tmp_path / "p.h5", "here")
-    assert images.explain(problems).empty and images.explain(images.open_pack(tmp_path / "p.h5")[3]).empty
+    problems = pack.write(readers, table, tmp_path / "p.h5", "here")
+    assert pack.explain(problems).empty and pack.explain(pack.read(tmp_path / "p.h5")[3]).empty
 
 
 def test_nothing_usable_leaves_an_existing_pack_alone(tmp_path, small):
     table, _, readers = small
-    images.pack(readers, table, tmp_path / "p.h5", "good")
-    images.pack({"a.png": lambda: b"nothing"}, table, tmp_path / "p.h5", "bad")
-    assert images.open_pack(tmp_path / "p.h5")[4] == "good"
+    pack.write(readers, table, tmp_path / "p.h5", "good")
+    pack.write({"a.png": lambda: b"nothing"}, table, tmp_path / "p.h5", "bad")
+    assert pack.read(tmp_path / "p.h5")[4] == "good"
     assert [path.name for path in tmp_path.iterdir()] == ["p.h5"]
 
 
 def test_a_file_that_is_no_pack_is_refused(tmp_path):
     (tmp_path / "p.h5").write_bytes(b"half a file")
     with pytest.raises(images.UnreadableImage, match="not a packed cache"):
-        images.open_pack(tmp_path / "p.h5")
+        pack.read(tmp_path / "p.h5")

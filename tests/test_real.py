@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import make_workspace
 
-from utils import images, manifest, metrics, recipes, sources, training
+from utils import files, images, manifest, metrics, pack, recipes, shortcuts, sources, training
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def closest_rows(readers, table, duplicates):
         away = images.distance(expected, images.fingerprint(picture[None])[0])
         own = name.rpartition("/")[2]
         rivals = {names[row] for row in np.flatnonzero(away <= away[row_of[own]])} - {own}
-        if away[row_of[own]] > images.RECOGNISED or rivals - duplicates.get(own, set()):
+        if away[row_of[own]] > pack.RECOGNISED or rivals - duplicates.get(own, set()):
             wrong.append(name)
     return wrong
 
@@ -42,7 +42,7 @@ def test_every_copy_is_closest_to_its_own_row(real_data, folder, count):
     lines = (real_data / "exact_duplicates.tsv").read_text().splitlines()
     groups = [set(line.split("\t")[2:]) for line in lines if "\t" in line]
     duplicates = {name: group for group in groups for name in group}
-    readers, _, _ = sources.folder_files(real_data / folder)
+    readers, _, _ = files.gather(real_data / folder)
     assert len(readers) == count
     assert closest_rows(readers, manifest.read(), duplicates) == []
 
@@ -58,3 +58,16 @@ def test_a_short_training_learns(real, tmp_path):
     part = dataclasses.replace(real, table=kept)
     run = training.fit(recipes.recipe("compact", epochs=3), part, tmp_path)
     assert metrics.measure(run.scores("val"), 0.5).auc >= 0.95
+
+
+def test_measured_file_facts_are_those_that_ship_with_the_project(real_data):
+    readers, _, _ = files.gather(real_data / "originals")
+    measured, sentence = shortcuts.read_file_facts(readers, manifest.read())
+    assert sentence == "File facts measured on your 168 original files."
+    shipped, _ = shortcuts.read_file_facts({}, manifest.read())
+    both = measured.merge(shipped, on="path", suffixes=("", "_shipped"))
+    assert len(both) == 168
+    for name in ("width", "height", "bytes", "luma_table_sum", "exif"):
+        assert (both[name] == both[f"{name}_shipped"]).all(), name
+    readers, _, _ = files.gather(real_data / "chest_xray")
+    assert "measured for this project" in shortcuts.read_file_facts(readers, manifest.read())[1]

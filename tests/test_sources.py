@@ -7,7 +7,7 @@ import pytest
 from conftest import make_workspace
 from PIL import Image
 
-from utils import download, manifest, own, sources
+from utils import download, files, manifest, own, sources
 from utils.phantom import write_phantom
 
 
@@ -165,6 +165,22 @@ def test_own_data_that_cannot_be_described_gets_words(own_folder, positive, pati
     with pytest.raises(sources.DataError, match=words):
         own.describe(own_folder, positive, patient)
     assert not (own_folder / "data_manifest.csv").exists()
+
+
+def test_a_zip_bomb_and_a_damaged_member_are_refused(tmp_path, phantom_folder, monkeypatch):
+    pictures = sorted(phantom_folder.rglob("*.jpeg"))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for file in [*pictures[:20], phantom_folder / "data_manifest.csv"]:
+            archive.write(file, file.relative_to(phantom_folder).as_posix())
+    content = bytearray((tmp_path / "x.zip").read_bytes())
+    at = content.find(pictures[5].read_bytes())
+    content[at + 300] ^= 255  # the checksum no longer fits
+    (tmp_path / "x.zip").write_bytes(content)
+    loaded = sources.load(make_workspace(tmp_path, tmp_path / "x.zip", quick=False))
+    assert len(loaded.table) == 19 and loaded.problems.problem.str.startswith("unreadable").sum() == 1
+    monkeypatch.setattr(files, "MAX_BYTES", 100)
+    with pytest.raises(sources.DataError, match="no image does"):
+        sources.load(make_workspace(tmp_path, tmp_path / "x.zip"))
 
 
 def test_the_routes_and_their_order_can_be_set(tmp_path, phantom_folder, monkeypatch):

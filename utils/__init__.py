@@ -1,9 +1,9 @@
 """Chest radiographs: normal or pneumonia. The shared module of the notebook series.
 
 Where and what    workspace (machine and folders), manifest (the table of radiographs)
-Getting images    sources (every way to get them), download, drive (PyDrive2), own (own data), phantom
-Pictures          images (files to pictures, the packed cache), shortcuts (what would fool a network),
-                  augment (the augmentation layer)
+Getting images    sources (every way to get them), files, download, drive, own (own data), phantom
+Pictures          images (files to pictures), pack (the packed cache), augment (the augmentation layer),
+                  shortcuts (what would fool a network)
 Networks          model (the networks), recipes (all settings), training (fit), quiet (Keras)
 Results           runs (the run folder), scoring (pictures to scores), metrics (scores to numbers)
 Reports           style, plots and plots_data (figures), report (tables and files)

@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from . import images, manifest, sources
+from . import files, images, manifest
 
 
 def describe(folder, positive, patient=None):
@@ -13,13 +13,13 @@ def describe(folder, positive, patient=None):
     folder: holds one folder for each of two classes, below train and test or not. positive: the
     name of the class to be found. patient: a regular expression whose first group is the patient,
     applied to the relative path; a CSV file with columns path and patient; or None: then every
-    image counts as a patient of its own. Returns the manifest. Raises sources.DataError.
+    image counts as a patient of its own. Returns the manifest. Raises files.DataError.
     """
     folder = Path(folder).expanduser()
     target = folder / manifest.PUBLIC.name
     if target.exists():
-        raise sources.DataError(f"{target} exists already. Delete it to describe these images anew.")
-    readers, _, _ = sources.folder_files(folder)
+        raise files.DataError(f"{target} exists already. Delete it to describe these images anew.")
+    readers, _, _ = files.gather(folder)
     if str(patient).endswith(".csv"):
         patient = pd.read_csv(patient, dtype=str).set_index("path").patient
     if patient is None:
@@ -38,7 +38,7 @@ def describe(folder, positive, patient=None):
     try:
         table = build(list(prints), list(prints.values()), positive, patient)
     except manifest.ManifestError as error:
-        raise sources.DataError(str(error)) from None
+        raise files.DataError(str(error)) from None
     manifest.write(table, target)
     return table
 

@@ -84,7 +84,7 @@ def cropping(pictures, kept, scores, shares, n):
     for axis, values, label in zip(
         panels,
         (scores, shares),
-        ("score of this radiograph", f"of {n} healthy ones called pneumonia"),
+        ("score of this radiograph", f"healthy called pneumonia (n = {n})"),
         strict=True,
     ):
         for name, line in values.items():

@@ -98,9 +98,21 @@ def file_clues(facts):
     }
 
 
-def read_file_facts():
-    """Measured facts of 1,706 original files, with manifest columns; ships with the project."""
-    return pd.read_csv(FILE_FACTS).merge(manifest.read(), on="path", validate="one_to_one")
+def read_file_facts(readers, table):
+    """Facts of the original files, with manifest columns, and a sentence saying whose they are.
+
+    readers: `sources.open_files`. If those are originals they are measured; copies that somebody
+    resized have lost the facts, and then the table of 1,706 originals is taken that ships with
+    the project.
+    """
+    rows = {name.rpartition("/")[2]: images.file_facts(reader()) for name, reader in readers.items()}
+    own = pd.DataFrame.from_dict(rows, orient="index")
+    if len(own) and own.width.nunique() > len(own) / 10:
+        names = table.path.str.rpartition("/")[2]
+        own = table.merge(own, left_on=names, right_index=True)
+        return own, f"File facts measured on your {len(own):,} original files."
+    shipped = pd.read_csv(FILE_FACTS).merge(manifest.read(), on="path", validate="one_to_one")
+    return shipped, f"File facts from {len(shipped):,} original files, measured for this project."
 
 
 def aucs(clues, table):

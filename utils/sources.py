@@ -6,14 +6,14 @@ the project's home (on Drive in Colab); in Colab Google's public copy, then Kagg
 
 import hashlib
 import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
-from . import download, images, manifest
+from . import download, files, images, manifest, pack
+from .files import DataError
 from .phantom import MARK, write_phantom
 from .workspace import in_colab
 
@@ -34,10 +34,6 @@ HOW_TO_GET_IMAGES = (
 
 OWN = "For two classes of your own, describe them once: see notebook 01."
 REPACK = "Delete this file and run notebook 01 again."
-
-
-class DataError(RuntimeError):
-    """The radiographs cannot be used; the message says what was looked for, where, what to do."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Radiographs:
         what = "SYNTHETIC PHANTOM radiographs" if self.synthetic else "radiographs"
         text = f"{len(self.table):,} {what} of {self.table.patient.nunique():,} patients from {self.origin}"
         if len(self.problems):
-            kinds = images.explain(self.problems).files
+            kinds = pack.explain(self.problems).files
             text += "; to look at: " + ", ".join(f"{n:,} {kind}" for kind, n in kinds.items())
         return text
 
@@ -76,7 +72,7 @@ class Source:
 
     def __str__(self):
         if self.kind == "cache":
-            _, table, present, _, origin = images.open_pack(self.where)
+            _, table, present, _, origin = pack.read(self.where)
             return f"packed before, {present.sum():,} of {len(table):,} radiographs, from {origin}"
         if self.kind in ADDRESSES:
             return "none yet; the public data set will be downloaded, about 1.2 GB"
@@ -142,7 +138,7 @@ def _load(source, ws):
         if source.kind != "phantom":
             _copy_once(packed, ws.home / "cache")
     try:
-        pixels, table, present, problems, origin = images.open_pack(packed)
+        pixels, table, present, problems, origin = pack.read(packed)
     except images.UnreadableImage as error:
         raise DataError(f"{error}. {REPACK}") from None
     synthetic = bool(table.patient.str.startswith(MARK).all())
@@ -157,6 +153,14 @@ def at_hand(ws):
     return None if find(ws).kind in ADDRESSES else load(ws)
 
 
+def open_files(ws):
+    """{relative name: reader} of the files in use; empty where only a packed cache is at hand."""
+    source = find(ws)
+    if source.kind not in ("folder", "zip"):
+        return {}
+    return files.gather(source.where)[0]
+
+
 def _pack(source, ws):
     folder = source.where
     if source.kind in ADDRESSES:
@@ -169,7 +173,7 @@ def _pack(source, ws):
         print(f"NOTE: using the SYNTHETIC PHANTOM; {HOW_TO_GET_IMAGES.format(home=ws.home)}")
         if not (folder / manifest.PUBLIC.name).exists():
             write_phantom(folder, patients=160 if ws.quick else 480)
-    readers, stamps, own = _zip_members(folder) if source.kind == "zip" else folder_files(folder)
+    readers, stamps, own = files.gather(folder)
     if not readers:
         raise DataError(f"There is no image file in {folder}. {EXPECTED}")
     if not own and not any(
@@ -186,7 +190,7 @@ def _pack(source, ws):
     name = hashlib.sha256("\n".join([manifest.digest(table), *stamps]).encode()).hexdigest()[:16]
     packed = (folder if source.kind == "phantom" else ws.scratch / "cache") / f"{name}.h5"
     if not packed.exists():
-        problems = images.pack(readers, table, packed, origin=source.where)
+        problems = pack.write(readers, table, packed, origin=source.where)
         if not packed.exists():
             first = problems[problems.problem != "missing"].iloc[0]
             raise DataError(
@@ -194,45 +198,6 @@ def _pack(source, ws):
                 f"The first, {first.path}: {first.problem}. {EXPECTED}"
             )
     return packed
-
-
-def _is_image(name):
-    path = PurePosixPath(name)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return path.suffix.lower() in images.SUFFIXES and not hidden
-
-
-def folder_files(folder):
-    """({relative name: reader}, [what changes if a file does], its own manifest or None) of a folder."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if _is_image(name) and path.is_file():
-            found.setdefault(path.parts[-3:], (name, path))  # some archives hold the tree twice
-    readers = {name: path.read_bytes for name, path in found.values()}
-    stamps = [f"{name} {(s := path.stat()).st_size} {s.st_mtime_ns}" for name, path in found.values()]
-    own = folder / manifest.PUBLIC.name
-    return readers, stamps, own if own.is_file() else None
-
-
-def _zip_members(path):
-    """The same for a zip archive, read in place without unpacking it."""
-    if not zipfile.is_zipfile(path):
-        with open(path, "rb") as file:
-            start = file.read(64)
-        hint = (
-            "a web page saved under this name" if b"<" in start[:16] else "perhaps cut off while downloading"
-        )
-        raise DataError(f"{path} is not a zip archive ({hint}). Download it again.")
-    archive = zipfile.ZipFile(path)
-    found = {}
-    for info in archive.infolist():
-        if _is_image(info.filename):
-            found.setdefault(PurePosixPath(info.filename).parts[-3:], info)
-    readers = {info.filename: (lambda info=info: archive.read(info)) for info in found.values()}
-    stamps = [f"{info.filename} {info.file_size} {info.CRC}" for info in found.values()]
-    own = [name for name in archive.namelist() if PurePosixPath(name).name == manifest.PUBLIC.name]
-    return readers, stamps, archive.open(own[0]) if own else None
 
 
 def _copy_once(path, folder):

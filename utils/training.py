@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss
 
-from . import images, manifest, metrics, model, runs, scoring, workspace
+from . import images, manifest, metrics, model, pack, runs, scoring, workspace
 from .augment import Augment
 from .quiet import keras
 from .recipes import RECIPES, SettingsError
@@ -153,7 +153,7 @@ def fit(chosen, radiographs, folder, seed=0, fold=0):
         "validation": f"fold {fold} of {manifest.FOLDS}, grouped by patient",
         "class_names": [name for name, _ in manifest.classes(radiographs.listed)],
         "class_weights": weights,
-        "preprocessing": images.PREPROCESSING
+        "preprocessing": pack.PREPROCESSING
         + f"; then {chosen.side}x{chosen.side} the same way, values 0-255",
         "kept": "the last epoch",
         "versions": workspace.versions(),
