@@ -142,6 +142,16 @@ def test_random_aspect_changes_the_shape_of_what_is_seen():
     assert ratio.min() < 0.8 and ratio.max() > 1.25
 
 
+def test_keras_is_told_where_xla_cannot_be_used():
+    """With jit_compile='auto', as on GPUs, Keras asks every layer."""
+    from keras.src.trainers.trainer import model_supports_jit
+
+    for name, possible in (("published", False), ("compact", True)):
+        inputs = keras.Input((224, 224), dtype="uint8")
+        trainer = keras.Model(inputs, training.augmentation(recipes.RECIPES[name])(inputs))
+        assert model_supports_jit(trainer) is possible
+
+
 def test_rotation_turns_about_the_centre():
     dot = np.zeros((1, 224, 224), np.uint8)
     dot[0, 20:40, 100:124] = 255

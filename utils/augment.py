@@ -38,6 +38,7 @@ class Augment(keras.layers.Layer):
         super().__init__(dtype="float32", **kwargs)
         self.side, self.area, self.aspect, self.shift, self.rotation = side, area, aspect, shift, rotation
         self.blur, self.noise, self.contrast, self.brightness = blur, noise, contrast, brightness
+        self.supports_jit = not rotation  # XLA cannot compile TensorFlow's rotation; Keras asks here
         self.random = keras.random.SeedGenerator(seed)
 
     def compute_output_shape(self, input_shape):
