@@ -27,8 +27,8 @@ def write(readers, table, target, origin):
     """Write the packed cache of a data set and return a table of problems (path, problem).
 
     readers: {name in the source: callable returning the file's bytes}. A file belongs to the
-    manifest row of the same file name; one with an unknown name is recognised by its
-    images.fingerprint. The problems are those of PROBLEMS; nothing is dropped silently.
+    manifest row of the same name; one with an unknown name is recognised by its fingerprint.
+    The problems are those of PROBLEMS; nothing is dropped silently.
     The cache is HDF5 with one contiguous uint8 array [n, 224, 224], row i = manifest row i;
     it appears under its name only when complete, and not at all if no image is usable.
     """
@@ -38,7 +38,7 @@ def write(readers, table, target, origin):
     table = table.reset_index(drop=True)
     row_of = _rows_by_name(table.path)
     expected = np.array([int(value, 16) for value in table.fingerprint], dtype=np.uint64)
-    present = np.zeros(len(table), bool)
+    present, explained = np.zeros((2, len(table)), bool)
     labels = {*manifest.CLASS_NAMES, *table.label}
     problems = []
     with h5py.File(partial, "w") as file:
@@ -49,6 +49,8 @@ def write(readers, table, target, origin):
             row = next((row_of[end] for end in _ends(name) if row_of.get(end) is not None), None)
             if isinstance(picture, images.UnreadableImage):
                 problems.append((name, f"unreadable: {picture}"))
+                if row is not None:
+                    explained[row] = True
                 continue
             away = images.distance(expected, images.fingerprint(picture[None])[0])
             if row is None:
@@ -61,13 +63,13 @@ def write(readers, table, target, origin):
                 problems.append((name, "extra: the manifest has no such radiograph"))
             elif away[row] > SAME_PICTURE:
                 problems.append((name, "changed: not the picture the manifest describes"))
+                explained[row] = True
             else:
                 pixels[row] = picture
                 present[row] = True
                 if folder in labels and folder != table.label[row]:
                     problems.append((name, f"wrong folder: it is used as {table.label[row]}"))
-        named = {end for name, _ in problems for end in _ends(name)}
-        problems += [(path, "missing") for path in table.path[~present] if not named & set(_ends(path))]
+        problems += [(path, "missing") for path in table.path[~present & ~explained]]
         problems = pd.DataFrame(problems, columns=["path", "problem"])
         file["present"] = present
         file["manifest"] = manifest.to_csv(table)

@@ -136,7 +136,10 @@ def _load(source, ws):
     else:
         packed = _pack(source, ws)
         if source.kind != "phantom":
-            _copy_once(packed, ws.home / "cache")
+            try:
+                _copy_once(packed, ws.home / "cache")
+            except OSError as error:  # Drive is full or gone; the local copy is good
+                print(f"The packed file could not be kept in {ws.home} ({error}); it will be made again.")
     try:
         pixels, table, present, problems, origin = pack.read(packed)
     except images.UnreadableImage as error:
