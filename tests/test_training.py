@@ -1,11 +1,16 @@
 import dataclasses
+import os
+import random
+import subprocess
+import sys
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from utils import manifest, metrics, model, recipes, runs, scoring, training
+from utils import manifest, metrics, model, recipes, resume, runs, scoring, training, workspace
 
 
 def test_a_run_folder_is_complete_and_explains_itself(trained, radiographs):
@@ -150,3 +155,86 @@ def test_nothing_to_classify_gets_words(place, tmp_path, trained):
 
     with pytest.raises(images.UnreadableImage, match=r"nothing at|empty"):
         scoring.read_new(tmp_path / place, as_if_real(trained))
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+from conftest import make_workspace
+from utils import recipes, sources, training
+radiographs = sources.load(make_workspace(sys.argv[1]))
+training.fit(recipes.recipe("compact", epochs=4), radiographs, Path(sys.argv[2]))
+"""
+
+
+def start_training(home, folder):
+    tests = str(workspace.PROJECT / "tests")
+    path = os.pathsep.join([str(workspace.PROJECT), tests])
+    command = [sys.executable, "-c", TRAIN, str(home), str(folder)]
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True)
+
+
+def until_killed(home, folder, seconds, rng):
+    """Start a training and kill it at a random moment after its first line; returns what it printed."""
+    process = start_training(home, folder)
+    printed = process.stdout.readline() + process.stdout.readline()
+    time.sleep(rng.uniform(0, seconds))
+    process.kill()
+    return printed + process.communicate()[0]
+
+
+def check_kills(ws, folder, kills):
+    start_training(ws.home, folder / "unbroken").communicate()
+    (unbroken,) = runs.all_runs(folder / "unbroken")
+    rng = random.Random(kills)
+    for _ in range(kills):
+        until_killed(ws.home, folder / "killed", 8, rng)
+    process = start_training(ws.home, folder / "killed")
+    printed = process.communicate()[0]
+    assert process.returncode == 0
+    finished = [run for run in runs.all_runs(folder / "killed") if run.finished]
+    assert finished and not (finished[0].path / "resume").exists()
+    weights = [model.load(run.path / "model.keras").get_weights() for run in (unbroken, finished[0])]
+    for first, second in zip(*weights, strict=True):
+        np.testing.assert_array_equal(first, second)
+    history = [run.history().drop(columns="seconds") for run in (unbroken, finished[0])]
+    pd.testing.assert_frame_equal(*history)
+    return printed
+
+
+def test_a_training_killed_three_times_ends_as_if_it_never_was(ws, radiographs, tmp_path):
+    check_kills(ws, tmp_path, 3)
+
+
+@pytest.mark.slow
+def test_a_training_killed_twenty_times_ends_as_if_it_never_was(ws, radiographs, tmp_path):
+    check_kills(ws, tmp_path, 20)
+
+
+def test_an_interrupted_training_goes_on_and_says_so(radiographs, tmp_path, capsys, monkeypatch):
+    chosen = recipes.recipe("compact", epochs=2)
+
+    class Disconnect(Exception):
+        pass
+
+    def disconnect(*_):
+        raise Disconnect
+
+    with monkeypatch.context() as broken, pytest.raises(Disconnect):
+        broken.setattr(training, "_finish", disconnect)
+        training.fit(chosen, radiographs, tmp_path)
+    (run,) = runs.all_runs(tmp_path)
+    assert not run.finished and resume.read(run)["epoch"] == 2
+    other = training.fit(chosen, radiographs, tmp_path, seed=5)
+    assert other.path != run.path
+    assert training.fit(chosen, radiographs, tmp_path).path == run.path
+    assert f"Going on with the unfinished run {run.name} after epoch 2 of 2" in capsys.readouterr().out
+    assert training.fit(chosen, radiographs, tmp_path, afresh=True).path != run.path
+
+
+def test_a_damaged_state_is_not_used(radiographs, tmp_path):
+    run = runs.create(tmp_path, "compact", 0, {"recipe": {}, "manifest": "x", "synthetic": True})
+    (run.path / "resume").mkdir()
+    (run.path / "resume" / "epoch0001.npz").write_bytes(b"half")
+    (run.path / "resume" / "state.json").write_text('{"epoch": 1, "file": "epoch0001.npz", "digest": "0"}')
+    assert resume.read(run) is None and resume.find(tmp_path, {"manifest": "x"}) is None

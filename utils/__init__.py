@@ -4,7 +4,7 @@ Where and what    workspace (machine and folders), manifest (the table of radiog
 Getting images    sources (every way to get them), files, download, drive, own (own data), phantom
 Pictures          images (files to pictures), pack (the packed cache), augment (the augmentation layer),
                   shortcuts (what would fool a network)
-Networks          model (the networks), recipes (all settings), training (fit), quiet (Keras)
+Networks          model (the networks), recipes (all settings), training (fit), resume, quiet (Keras)
 Results           runs (the run folder), scoring (pictures to scores), metrics (scores to numbers)
 Reports           style, plots and plots_data (figures), report (tables and files)
 """

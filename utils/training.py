@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss
 
-from . import images, manifest, metrics, model, pack, runs, scoring, workspace
+from . import images, manifest, metrics, model, pack, resume, runs, scoring, workspace
 from .augment import Augment
 from .quiet import keras
 from .recipes import RECIPES, SettingsError
@@ -32,14 +32,16 @@ class Batches(keras.utils.PyDataset):
     The order depends on seed and epoch alone, so that a training can be repeated or resumed.
     """
 
-    def __init__(self, pixels, table, batch_size, seed, epoch=0):
+    def __init__(self, pixels, table, batch_size, seed):
         super().__init__()
         self.pixels, self.rows = pixels, table.index.to_numpy()
         self.targets = np.eye(2, dtype=np.float32)[manifest.positives(table)]
-        self.batch_size, self.seed, self.epoch = batch_size, seed, epoch
-        self._shuffle()
+        self.batch_size, self.seed = batch_size, seed
+        self.go_to(0)
 
-    def _shuffle(self):
+    def go_to(self, epoch):
+        """Take the order of this epoch, counted from 0."""
+        self.epoch = epoch
         self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.rows))
 
     def __len__(self):
@@ -50,18 +52,20 @@ class Batches(keras.utils.PyDataset):
         return self.pixels[self.rows[chosen]], self.targets[chosen]
 
     def on_epoch_end(self):
-        self.epoch += 1
-        self._shuffle()
+        self.go_to(self.epoch + 1)
 
 
 class Watch(keras.callbacks.Callback):
     """After each epoch: score the validation images, write history.csv, print one line."""
 
-    def __init__(self, network, radiographs, validation, run, epochs):
+    def __init__(self, network, radiographs, validation, run, epochs, rows):
         super().__init__()
         self.network, self.pixels, self.validation = network, radiographs.pixels, validation
-        self.run, self.epochs, self.rows = run, epochs, []
-        self.seconds = 0.0
+        self.run, self.epochs, self.rows = run, epochs, rows
+
+    @property
+    def seconds(self):
+        return sum(row["seconds"] for row in self.rows)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
@@ -70,7 +74,6 @@ class Watch(keras.callbacks.Callback):
         scores = scoring.score_table(self.network, self.pixels, self.validation)
         result = metrics.measure(scores, 0.5)
         took = time.perf_counter() - self.started
-        self.seconds += took
         self.rows.append(
             {
                 "epoch": epoch + 1,
@@ -121,9 +124,11 @@ def prepare(seed):
     return policy
 
 
-def fit(chosen, radiographs, folder, seed=0, fold=0):
-    """Train the network of a recipe from scratch and return its Run, a new folder in `folder`.
+def fit(chosen, radiographs, folder, seed=0, fold=0, afresh=False):
+    """Train the network of a recipe and return its Run, a folder in `folder`.
 
+    An unfinished run of the same recipe, seed and images goes on after its last complete epoch, on
+    a CPU with the very result that it would have had without the break; afresh=True starts anew.
     Validation is one fold, grouped by patient; it is watched, and the threshold is chosen on
     it, but the network of the last epoch is kept: the number of epochs is fixed beforehand.
     Raises SettingsError before any work if a setting cannot work.
@@ -161,13 +166,30 @@ def fit(chosen, radiographs, folder, seed=0, fold=0):
         "device": workspace.device_name(),
         "precision": precision,
     }
-    run = runs.create(folder, chosen.name, seed, card)
+    same = ("recipe", "seed", "manifest", "counts", "validation", "precision")
+    run = None if afresh else resume.find(folder, {key: card[key] for key in same})
+    state = resume.read(run) if run else {"epoch": 0, "history": []}
+    if run:
+        print(f"Going on with the unfinished run {run.name} after epoch {state['epoch']} of {chosen.epochs}.")
+    else:
+        run = runs.create(folder, chosen.name, seed, card)
     print(f"Training {chosen.name}: {chosen.epochs} epochs, {len(training):,} images. Run folder: {run.path}")
-    watch = Watch(network, radiographs, validation, run, chosen.epochs)
-    started = time.perf_counter()
+    watch = Watch(network, radiographs, validation, run, chosen.epochs, state["history"])
     trainer = _with_augmentation(network, chosen, len(batches), seed)
-    trainer.fit(batches, epochs=chosen.epochs, class_weight=weights, callbacks=[watch], verbose=0)
-    _finish(run, network, radiographs, validation, time.perf_counter() - started)
+    if state["epoch"]:
+        resume.restore(trainer, state)
+    batches.go_to(state["epoch"])
+    trainer.fit(
+        batches,
+        initial_epoch=state["epoch"],
+        epochs=chosen.epochs,
+        class_weight=weights,
+        shuffle=False,  # Keras would shuffle the steps by Python's global random state; Batches does it
+        callbacks=[watch, resume.Keep(run, watch)],
+        verbose=0,
+    )
+    _finish(run, network, radiographs, validation, watch.seconds)
+    resume.discard(run)
     return run
 
 
