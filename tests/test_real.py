@@ -31,6 +31,7 @@ def closest_rows(readers, table, duplicates):
     for name, picture in zip(readers, images.read_many(list(readers.values()), "Reading"), strict=True):
         away = images.distance(expected, images.fingerprint(picture[None])[0])
         own = name.rpartition("/")[2]
+        assert away[row_of[own]] <= 2, "notebook 01 says so"
         rivals = {names[row] for row in np.flatnonzero(away <= away[row_of[own]])} - {own}
         if away[row_of[own]] > pack.RECOGNISED or rivals - duplicates.get(own, set()):
             wrong.append(name)
@@ -45,6 +46,17 @@ def test_every_copy_is_closest_to_its_own_row(real_data, folder, count):
     readers, _, _ = files.gather(real_data / folder)
     assert len(readers) == count
     assert closest_rows(readers, manifest.read(), duplicates) == []
+
+
+def test_different_pictures_are_at_least_4_bits_apart(real, real_data):
+    """As notebook 01 says; exact duplicates apart."""
+    prints = np.array([int(value, 16) for value in real.table.fingerprint], dtype=np.uint64)
+    close = [
+        (row, other)
+        for row in range(len(prints))
+        for other in np.flatnonzero(images.distance(prints[row + 1 :], prints[row]) < 4) + row + 1
+    ]
+    assert all((real.pixels[row] == real.pixels[other]).all() for row, other in close) and len(close) == 34
 
 
 def test_all_real_radiographs_are_usable(real):

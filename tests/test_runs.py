@@ -97,6 +97,13 @@ def test_scores_are_written_once(tmp_path):
         run.write_scores("test", scores)
 
 
+def test_class_names_that_are_numbers_stay_text(tmp_path):
+    run = runs.create(tmp_path, "compact", 0, card())
+    row = {"path": ["a"], "patient": ["1"], "label": ["0"], "subtype": ["0"], "positive": [0], "score": [0.5]}
+    run.write_scores("val", pd.DataFrame(row))
+    assert run.scores("val").label[0] == run.scores("val").subtype[0] == "0"
+
+
 def test_updating_a_card_keeps_the_rest(tmp_path):
     run = runs.create(tmp_path, "compact", 0, card())
     run.update_card(extra=1)

@@ -232,6 +232,20 @@ def test_an_interrupted_training_goes_on_and_says_so(radiographs, tmp_path, caps
     assert training.fit(chosen, radiographs, tmp_path, afresh=True).path != run.path
 
 
+def test_a_training_interrupted_while_it_finishes_is_finished_later(radiographs, tmp_path, monkeypatch):
+    chosen = recipes.recipe("compact", epochs=1)
+
+    def disconnect(*_):
+        raise ConnectionError
+
+    with monkeypatch.context() as broken, pytest.raises(ConnectionError):
+        broken.setattr(metrics, "choose_threshold", disconnect)  # after the scores were written
+        training.fit(chosen, radiographs, tmp_path)
+    (run,) = runs.all_runs(tmp_path)
+    assert run.scores("val") is not None and not run.finished
+    assert training.fit(chosen, radiographs, tmp_path) == run and run.finished
+
+
 def test_a_damaged_state_is_not_used(radiographs, tmp_path):
     run = runs.create(tmp_path, "compact", 0, {"recipe": {}, "manifest": "x", "synthetic": True})
     (run.path / "resume").mkdir()

@@ -9,7 +9,6 @@ The positive class is PNEUMONIA = 1, everywhere in this project. A manifest of o
 class names and one more column, positive (0 or 1).
 """
 
-import hashlib
 import io
 import re
 from pathlib import PurePosixPath
@@ -17,6 +16,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import pandas as pd
 
+from . import workspace
 from .workspace import PROJECT, write_whole
 
 COLUMNS = ["path", "split", "fold", "label", "subtype", "patient", "fingerprint"]
@@ -137,8 +137,8 @@ def from_csv(text):
 
 
 def digest(table):
-    """First 16 hexadecimal digits of the SHA-256 of the table's CSV: names a data set."""
-    return hashlib.sha256(to_csv(table).encode()).hexdigest()[:16]
+    """Digest of the table's CSV: names a data set."""
+    return workspace.digest(to_csv(table))
 
 
 def select(table, part, fold=0):

@@ -90,6 +90,12 @@ def recipe(name, quick=False, **changes):
         raise SettingsError(f"{error}. The fields of a recipe are {fields}.") from None
 
 
+def changes(chosen):
+    """Fields that differ from the named recipe: {field: [named, used]}."""
+    named, used = dataclasses.asdict(RECIPES[chosen.name]), dataclasses.asdict(chosen)
+    return {field: [named[field], used[field]] for field in named if named[field] != used[field]}
+
+
 def describe(chosen):
     """A recipe as text, one line a field: value and meaning, as the comments above give it."""
     meanings = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(Recipe), re.MULTILINE))

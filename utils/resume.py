@@ -1,6 +1,5 @@
 """The state of an unfinished training, written at every epoch end so that a disconnect costs little."""
 
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 
 from . import runs
 from .quiet import keras
-from .workspace import write_whole
+from .workspace import digest, write_whole
 
 
 class Keep(keras.callbacks.Callback):
@@ -29,11 +28,11 @@ class Keep(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         content = io.BytesIO()
         np.savez(content, *[keras.ops.convert_to_numpy(variable) for variable in _variables(self.model)])
-        digest = hashlib.sha256(content.getvalue()).hexdigest()[:16]
+        written = digest(content.getvalue())
         target = write_whole(self.folder / f"epoch{epoch + 1:04d}.npz", content.getvalue())
-        if runs.file_digest(target) != digest:
+        if runs.file_digest(target) != written:
             return  # the disk is not to be trusted; the state of the epoch before stays
-        state = {"epoch": epoch + 1, "file": target.name, "digest": digest, "history": self.watch.rows}
+        state = {"epoch": epoch + 1, "file": target.name, "digest": written, "history": self.watch.rows}
         write_whole(self.folder / "state.json", json.dumps(state))
         for old in self.folder.glob("epoch*.npz"):
             if old != target:
@@ -53,30 +52,27 @@ def restore(model, state):
 
 
 def read(run):
-    """The kept state of a run: {epoch, file, digest, history}, or None if none is usable."""
+    """The kept state of a run: {epoch, file, digest, history, path, run}, or None if none is usable."""
     folder = run.path / "resume"
     try:
         state = json.loads((folder / "state.json").read_text())
         whole = runs.file_digest(folder / state["file"]) == state["digest"]
     except (OSError, ValueError, KeyError):
         return None
-    return state | {"path": folder / state["file"]} if whole else None
+    return state | {"path": folder / state["file"], "run": run} if whole else None
 
 
 def find(folder, wanted):
-    """The newest unfinished run in `folder` that can go on, or None.
+    """The state, as from `read`, of the newest unfinished run in `folder` that can go on, or None.
 
     wanted: card entries that must be the same, such as recipe, seed and manifest.
     """
     wanted = json.loads(json.dumps(wanted))  # tuples are lists in a card
     for run in reversed(runs.all_runs(Path(folder))):
         card = run.card
-        if (
-            not card["finished"]
-            and all(card.get(key) == value for key, value in wanted.items())
-            and read(run)
-        ):
-            return run
+        same = all(card.get(key) == value for key, value in wanted.items())
+        if same and not card["finished"] and (state := read(run)):
+            return state
     return None
 
 

@@ -5,14 +5,14 @@ and, once evaluated, scores_test.csv, metrics.json, tables/ and figures/.
 """
 
 import datetime
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from .workspace import PROJECT, write_whole
+from .manifest import TYPES
+from .workspace import PROJECT, digest, write_whole
 
 RELEASED = PROJECT / "models"
 CARD_VERSION = 1
@@ -57,12 +57,13 @@ class Run:
     def scores(self, part):
         """The stored scores of 'val' or 'test', or None if that part was never scored."""
         path = self.path / f"scores_{part}.csv"
-        return pd.read_csv(path, dtype={"patient": str}) if path.exists() else None
+        return pd.read_csv(path, dtype=TYPES) if path.exists() else None
 
     def write_scores(self, part, scores):
-        """Keep scores with the run. What is there already is never overwritten."""
+        """Keep scores with the run. Test scores are never overwritten; validation scores may be
+        written again by a training that was interrupted while it finished."""
         path = self.path / f"scores_{part}.csv"
-        if path.exists():
+        if part == "test" and path.exists():
             raise RunError(f"{path} exists; a finished run is scored once. Delete the file to score again.")
         write_whole(path, scores.to_csv(index=False, lineterminator="\n", float_format="%.7g"))
 
@@ -138,8 +139,7 @@ def released(recipe_name):
 
 
 def file_digest(path):
-    """First 16 hexadecimal digits of a file's SHA-256."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    return digest(Path(path).read_bytes())
 
 
 def faults(run, radiographs=None):

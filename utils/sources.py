@@ -4,7 +4,6 @@ Order, when nothing is set: CXR_DATA; the packed cache of an earlier session; a 
 the project's home (on Drive in Colab); in Colab Google's public copy, then Kaggle's; the phantom.
 """
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +14,7 @@ import pandas as pd
 from . import download, files, images, manifest, pack
 from .files import DataError
 from .phantom import MARK, write_phantom
-from .workspace import in_colab
+from .workspace import digest, in_colab
 
 ROUTES = ("cache", "folder", "zip", "download", "kaggle")  # then the phantom
 ADDRESSES = {  # both give the files of Kermany et al. 2018, about 1.2 GB
@@ -190,7 +189,7 @@ def _pack(source, ws):
         table = manifest.read(own or manifest.PUBLIC)  # a manifest beside the images wins
     except manifest.ManifestError as error:
         raise DataError(str(error)) from None
-    name = hashlib.sha256("\n".join([manifest.digest(table), *stamps]).encode()).hexdigest()[:16]
+    name = digest("\n".join([manifest.digest(table), *stamps]))
     packed = (folder if source.kind == "phantom" else ws.scratch / "cache") / f"{name}.h5"
     if not packed.exists():
         problems = pack.write(readers, table, packed, origin=source.where)

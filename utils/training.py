@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss
 
-from . import images, manifest, metrics, model, pack, resume, runs, scoring, workspace
+from . import images, manifest, metrics, model, pack, recipes, resume, runs, scoring, workspace
 from .augment import Augment
 from .quiet import keras
-from .recipes import RECIPES, SettingsError
+from .recipes import SettingsError
 
 
 def build(chosen):
@@ -142,7 +142,7 @@ def fit(chosen, radiographs, folder, seed=0, fold=0, afresh=False):
     weights = class_weights(training) if chosen.class_weights else None
     card = {
         "recipe": dataclasses.asdict(chosen),
-        "changed": _changes(chosen),
+        "changed": recipes.changes(chosen),
         "seed": seed,
         "synthetic": radiographs.synthetic,
         "manifest": radiographs.digest,
@@ -167,12 +167,12 @@ def fit(chosen, radiographs, folder, seed=0, fold=0, afresh=False):
         "precision": precision,
     }
     same = ("recipe", "seed", "manifest", "counts", "validation", "precision")
-    run = None if afresh else resume.find(folder, {key: card[key] for key in same})
-    state = resume.read(run) if run else {"epoch": 0, "history": []}
-    if run:
+    state = None if afresh else resume.find(folder, {key: card[key] for key in same})
+    if state:
+        run = state["run"]
         print(f"Going on with the unfinished run {run.name} after epoch {state['epoch']} of {chosen.epochs}.")
     else:
-        run = runs.create(folder, chosen.name, seed, card)
+        run, state = runs.create(folder, chosen.name, seed, card), {"epoch": 0, "history": []}
     print(f"Training {chosen.name}: {chosen.epochs} epochs, {len(training):,} images. Run folder: {run.path}")
     watch = Watch(network, radiographs, validation, run, chosen.epochs, state["history"])
     trainer = _with_augmentation(network, chosen, len(batches), seed)
@@ -237,12 +237,6 @@ def _finish(run, network, radiographs, validation, seconds):
         seconds=round(seconds, 1),
         finished=True,
     )
-
-
-def _changes(chosen):
-    """Fields that differ from the named recipe: {field: [named, used]}."""
-    named, used = dataclasses.asdict(RECIPES[chosen.name]), dataclasses.asdict(chosen)
-    return {field: [named[field], used[field]] for field in named if named[field] != used[field]}
 
 
 def _check(chosen, training, validation, seed):

@@ -1,5 +1,6 @@
 """Where am I: this machine or Colab, which folders to use, how small to keep things."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -103,6 +104,11 @@ def device_name():
         if found:
             return found.splitlines()[0]
     return f"CPU, {os.cpu_count()} cores"
+
+
+def digest(content):
+    """First 16 hexadecimal digits of the SHA-256 of bytes or text."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]
 
 
 def write_whole(path, content):
