@@ -1,4 +1,4 @@
-"""python -m utils run | results | address URL: what the Makefile and maintainers call."""
+"""python -m utils run | results | study NAME | address URL: what the Makefile and maintainers call."""
 
 import argparse
 import os
@@ -68,6 +68,8 @@ def main():
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the notebook series from images to figures")
     commands.add_parser("results", help="fill the README's results table from models/")
+    study = commands.add_parser("study", help="run an experiment behind the released results")
+    study.add_argument("name", choices=["published"], help="published: 300 epochs with a trace of the test accuracy")
     address = commands.add_parser("address", help="set the project's public address everywhere")
     address.add_argument("url", help="https://github.com/OWNER/REPOSITORY")
     choice = parser.parse_args()
@@ -75,6 +77,10 @@ def main():
         run_series()
     elif choice.command == "results":
         report.update_readme()
+    elif choice.command == "study":
+        from . import study
+
+        study.EXPERIMENTS[choice.name]()
     elif not choice.url.startswith("https://github.com/"):
         sys.exit("The address must look like https://github.com/OWNER/REPOSITORY.")
     else:

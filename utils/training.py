@@ -124,13 +124,14 @@ def prepare(seed):
     return policy
 
 
-def fit(chosen, radiographs, folder, seed=0, fold=0, afresh=False):
+def fit(chosen, radiographs, folder, seed=0, fold=0, afresh=False, callbacks=lambda run: []):
     """Train the network of a recipe and return its Run, a folder in `folder`.
 
     An unfinished run of the same recipe, seed and images goes on after its last complete epoch, on
     a CPU with the very result that it would have had without the break; afresh=True starts anew.
     Validation is one fold, grouped by patient; it is watched, and the threshold is chosen on
     it, but the network of the last epoch is kept: the number of epochs is fixed beforehand.
+    callbacks: given the Run, further Keras callbacks.
     Raises SettingsError before any work if a setting cannot work.
     """
     training = manifest.select(radiographs.table, "train", fold)
@@ -185,7 +186,7 @@ def fit(chosen, radiographs, folder, seed=0, fold=0, afresh=False):
         epochs=chosen.epochs,
         class_weight=weights,
         shuffle=False,  # Keras would shuffle the steps by Python's global random state; Batches does it
-        callbacks=[watch, resume.Keep(run, watch)],
+        callbacks=[watch, *callbacks(run), resume.Keep(run, watch)],
         verbose=0,
     )
     _finish(run, network, radiographs, validation, watch.seconds)
