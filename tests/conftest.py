@@ -39,7 +39,7 @@ def trained(ws, radiographs):
     """The run of a two-epoch training on the phantom."""
     from utils import training
 
-    return training.fit(recipes.recipe("compact", quick=True), radiographs, ws.runs)
+    return training.fit(recipes.recipe("compact", quick=True), radiographs, ws)
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ def test_a_short_training_learns(real, tmp_path):
     """Three epochs of `compact` on half of the training patients."""
     kept = real.table[(real.table.fold < 6) & (real.table.split != "test")]
     part = dataclasses.replace(real, table=kept)
-    run = training.fit(recipes.recipe("compact", epochs=3), part, tmp_path)
+    run = training.fit(recipes.recipe("compact", epochs=3), part, make_workspace(tmp_path))
     assert metrics.measure(run.scores("val"), 0.5).auc >= 0.95
 
 

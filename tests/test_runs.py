@@ -19,11 +19,11 @@ def finish(run):
 
 @pytest.fixture(autouse=True)
 def no_released_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "RELEASED", tmp_path / "models")
+    monkeypatch.setattr(runs, "RELEASED", tmp_path / "models" / "runs")
 
 
 def test_a_run_never_overwrites_another(tmp_path):
-    made = [runs.create(tmp_path, "compact", 0, card()) for _ in range(3)]
+    made = [runs.create(make_workspace(tmp_path), "compact", 0, card()) for _ in range(3)]
     assert len({run.path for run in made}) == 3
 
 
@@ -34,7 +34,7 @@ def test_neither_own_nor_released_run_names_notebook_03(tmp_path):
 
 def test_an_unfinished_run_is_called_unfinished_and_not_taken(tmp_path):
     ws = make_workspace(tmp_path)
-    run = runs.create(ws.runs, "compact", 0, card())
+    run = runs.create(ws, "compact", 0, card())
     run.update_card(epochs_done=3)
     assert "UNFINISHED" in str(run)
     assert "unfinished: it stopped after 3 epochs" in runs.faults(run)[0]
@@ -46,35 +46,37 @@ def test_an_unfinished_run_is_called_unfinished_and_not_taken(tmp_path):
 
 def test_the_newest_finished_run_of_these_data_comes_first(tmp_path):
     ws = make_workspace(tmp_path)
-    released = finish(runs.create(runs.RELEASED, "compact", 0, card()))
-    finish(runs.create(runs.RELEASED, "published", 0, card("published")))
+    models = make_workspace(tmp_path / "models")
+    released = finish(runs.create(models, "compact", 0, card()))
+    finish(runs.create(models, "published", 0, card("published")))
     abc = SimpleNamespace(digest="abc")
     assert runs.find(ws, radiographs=abc) == released
-    own = finish(runs.create(ws.runs, "robust", 0, card("robust")))
-    phantom = finish(runs.create(ws.runs, "compact", 0, card(manifest="phantom", synthetic=True)))
-    runs.create(ws.runs, "compact", 1, card())
+    own = finish(runs.create(ws, "robust", 0, card("robust")))
+    phantom = finish(runs.create(ws, "compact", 0, card(manifest="phantom", synthetic=True)))
+    runs.create(ws, "compact", 1, card())
     assert runs.find(ws, radiographs=abc) == own == runs.find(ws)
     assert runs.find(ws, radiographs=SimpleNamespace(digest="phantom")) == phantom
 
 
 def test_a_wrong_name_lists_the_known_ones(tmp_path):
-    run = finish(runs.create(make_workspace(tmp_path).runs, "compact", 0, card()))
+    run = finish(runs.create(make_workspace(tmp_path), "compact", 0, card()))
     with pytest.raises(runs.RunError, match=f"no run typo .*Known runs: {run.name}"):
         runs.find(make_workspace(tmp_path), "typo")
 
 
 def test_a_damaged_card_is_said_to_be_damaged_and_passed_over(tmp_path):
-    run = runs.create(tmp_path, "compact", 0, card())
+    run = runs.create(make_workspace(tmp_path), "compact", 0, card())
     (run.path / "card.json").write_text("{")
-    (tmp_path / "older").mkdir()
-    (tmp_path / "older" / "card.json").write_text('{"created": "2026"}')
-    assert runs.all_runs(tmp_path) == []
+    older = make_workspace(tmp_path).runs / "older"
+    older.mkdir()
+    (older / "card.json").write_text('{"created": "2026"}')
+    assert runs.own_runs(make_workspace(tmp_path)) == []
     with pytest.raises(runs.RunError, match="damaged"):
         _ = run.card
 
 
 def test_faults_are_said_in_words(tmp_path, radiographs):
-    run = finish(runs.create(tmp_path, "compact", 0, card()))
+    run = finish(runs.create(make_workspace(tmp_path), "compact", 0, card()))
     (run.path / "model.keras").write_bytes(b"other")
     run.update_card(version=99)
     newer, changed, foreign = runs.faults(run, radiographs)
@@ -86,7 +88,7 @@ def test_faults_are_said_in_words(tmp_path, radiographs):
 
 
 def test_scores_are_written_once(tmp_path):
-    run = runs.create(tmp_path, "compact", 0, card())
+    run = runs.create(make_workspace(tmp_path), "compact", 0, card())
     scores = pd.DataFrame(
         {"path": ["a"], "patient": ["1"], "label": ["NORMAL"], "subtype": ["IM"], "score": [0.25]}
     )
@@ -98,14 +100,14 @@ def test_scores_are_written_once(tmp_path):
 
 
 def test_class_names_that_are_numbers_stay_text(tmp_path):
-    run = runs.create(tmp_path, "compact", 0, card())
+    run = runs.create(make_workspace(tmp_path), "compact", 0, card())
     row = {"path": ["a"], "patient": ["1"], "label": ["0"], "subtype": ["0"], "positive": [0], "score": [0.5]}
     run.write_scores("val", pd.DataFrame(row))
     assert run.scores("val").label[0] == run.scores("val").subtype[0] == "0"
 
 
 def test_updating_a_card_keeps_the_rest(tmp_path):
-    run = runs.create(tmp_path, "compact", 0, card())
+    run = runs.create(make_workspace(tmp_path), "compact", 0, card())
     run.update_card(extra=1)
     stored = json.loads((run.path / "card.json").read_text())
     assert stored["extra"] == 1 and stored["manifest"] == "abc" and stored["finished"] is False

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import make_workspace
 
 from utils import manifest, metrics, model, recipes, resume, runs, scoring, training, workspace
+from utils.quiet import keras
 
 
 def test_a_run_folder_is_complete_and_explains_itself(trained, radiographs):
@@ -50,8 +52,8 @@ def test_the_saved_network_gives_the_stored_scores_and_the_last_epochs_auc(train
 
 
 def test_the_same_seed_trains_the_same_network(trained, radiographs, tmp_path):
-    again = training.fit(recipes.recipe("compact", quick=True), radiographs, tmp_path)
-    other = training.fit(recipes.recipe("compact", quick=True), radiographs, tmp_path, seed=1)
+    again = training.fit(recipes.recipe("compact", quick=True), radiographs, make_workspace(tmp_path))
+    other = training.fit(recipes.recipe("compact", quick=True), radiographs, make_workspace(tmp_path), seed=1)
     weights = [model.load(run.path / "model.keras").get_weights() for run in (trained, again, other)]
     for first, second in zip(*weights[:2], strict=True):
         np.testing.assert_array_equal(first, second)
@@ -89,7 +91,7 @@ def test_batches_hold_every_image_once_an_epoch_in_a_new_order(radiographs):
 )
 def test_bad_settings_get_words_before_any_work(changes, words, radiographs, tmp_path):
     with pytest.raises(recipes.SettingsError, match=words):
-        training.fit(recipes.recipe("compact", **changes), radiographs, tmp_path)
+        training.fit(recipes.recipe("compact", **changes), radiographs, make_workspace(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -114,7 +116,9 @@ def test_test_images_are_scored_once(trained, radiographs, tmp_path):
 
 
 def test_a_real_network_is_never_scored_on_the_phantom(radiographs, tmp_path):
-    real = runs.create(tmp_path, "compact", 0, {"manifest": "real", "synthetic": False, "recipe": {}})
+    real = runs.create(
+        make_workspace(tmp_path), "compact", 0, {"manifest": "real", "synthetic": False, "recipe": {}}
+    )
     real.update_card(finished=True)
     with pytest.raises(runs.RunError, match="not scored"):
         scoring.test_scores(real, radiographs)
@@ -159,11 +163,10 @@ def test_nothing_to_classify_gets_words(place, tmp_path, trained):
 
 TRAIN = """
 import sys
-from pathlib import Path
 from conftest import make_workspace
 from utils import recipes, sources, training
 radiographs = sources.load(make_workspace(sys.argv[1]))
-training.fit(recipes.recipe("compact", epochs=4), radiographs, Path(sys.argv[2]))
+training.fit(recipes.recipe("compact", epochs=4), radiographs, make_workspace(sys.argv[2]))
 """
 
 
@@ -185,14 +188,14 @@ def until_killed(home, folder, seconds, rng):
 
 def check_kills(ws, folder, kills):
     start_training(ws.home, folder / "unbroken").communicate()
-    (unbroken,) = runs.all_runs(folder / "unbroken")
+    (unbroken,) = runs.all_runs(folder / "unbroken" / "runs")
     rng = random.Random(kills)
     for _ in range(kills):
         until_killed(ws.home, folder / "killed", 8, rng)
     process = start_training(ws.home, folder / "killed")
     printed = process.communicate()[0]
     assert process.returncode == 0
-    finished = [run for run in runs.all_runs(folder / "killed") if run.finished]
+    finished = [run for run in runs.all_runs(folder / "killed" / "runs") if run.finished]
     assert finished and not (finished[0].path / "resume").exists()
     weights = [model.load(run.path / "model.keras").get_weights() for run in (unbroken, finished[0])]
     for first, second in zip(*weights, strict=True):
@@ -222,14 +225,14 @@ def test_an_interrupted_training_goes_on_and_says_so(radiographs, tmp_path, caps
 
     with monkeypatch.context() as broken, pytest.raises(Disconnect):
         broken.setattr(training, "_finish", disconnect)
-        training.fit(chosen, radiographs, tmp_path)
-    (run,) = runs.all_runs(tmp_path)
-    assert not run.finished and resume.read(run)["epoch"] == 2
-    other = training.fit(chosen, radiographs, tmp_path, seed=5)
+        training.fit(chosen, radiographs, make_workspace(tmp_path))
+    (run,) = runs.own_runs(make_workspace(tmp_path))
+    assert not run.finished and resume.Slots(run.path / "resume").newest["epoch"] == 2
+    other = training.fit(chosen, radiographs, make_workspace(tmp_path), seed=5)
     assert other.path != run.path
-    assert training.fit(chosen, radiographs, tmp_path).path == run.path
+    assert training.fit(chosen, radiographs, make_workspace(tmp_path)).path == run.path
     assert f"Going on with the unfinished run {run.name} after epoch 2 of 2" in capsys.readouterr().out
-    assert training.fit(chosen, radiographs, tmp_path, afresh=True).path != run.path
+    assert training.fit(chosen, radiographs, make_workspace(tmp_path), afresh=True).path != run.path
 
 
 def test_a_training_interrupted_while_it_finishes_is_finished_later(radiographs, tmp_path, monkeypatch):
@@ -240,15 +243,33 @@ def test_a_training_interrupted_while_it_finishes_is_finished_later(radiographs,
 
     with monkeypatch.context() as broken, pytest.raises(ConnectionError):
         broken.setattr(metrics, "choose_threshold", disconnect)  # after the scores were written
-        training.fit(chosen, radiographs, tmp_path)
-    (run,) = runs.all_runs(tmp_path)
+        training.fit(chosen, radiographs, make_workspace(tmp_path))
+    (run,) = runs.own_runs(make_workspace(tmp_path))
     assert run.scores("val") is not None and not run.finished
-    assert training.fit(chosen, radiographs, tmp_path) == run and run.finished
+    assert training.fit(chosen, radiographs, make_workspace(tmp_path)) == run and run.finished
 
 
-def test_a_damaged_state_is_not_used(radiographs, tmp_path):
-    run = runs.create(tmp_path, "compact", 0, {"recipe": {}, "manifest": "x", "synthetic": True})
-    (run.path / "resume").mkdir()
-    (run.path / "resume" / "epoch0001.npz").write_bytes(b"half")
-    (run.path / "resume" / "state.json").write_text('{"epoch": 1, "file": "epoch0001.npz", "digest": "0"}')
-    assert resume.read(run) is None and resume.find(tmp_path, {"manifest": "x"}) is None
+def state_of(epoch):
+    watch = SimpleNamespace(rows=[{"epoch": epoch}], best=[np.full(3, epoch)])
+    variables = [keras.Variable(np.full((2, 2), epoch, np.float32))]
+    holder = SimpleNamespace(variables=variables, optimizer=SimpleNamespace(variables=[]))
+    return resume._content(holder, epoch, watch)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone"])
+def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path, damage):
+    slots = resume.Slots(tmp_path / "resume")
+    assert slots.newest is None
+    for epoch in (1, 2, 3):
+        slots.write(state_of(epoch))
+    newest = resume.Slots(tmp_path / "resume").newest
+    assert newest["epoch"] == 3 and newest["best"][0].tolist() == [3, 3, 3] and newest["history"]
+    path = slots.paths[1 - slots.turn]
+    content = path.read_bytes()
+    middle = content.index(newest["variables"][0].tobytes())
+    flipped = content[:middle] + b"\xff" + content[middle + 1 :]
+    path.write_bytes({"cut": content[:-50], "flipped": flipped, "empty": b"", "gone": b""}[damage])
+    if damage == "gone":
+        path.unlink()
+    again = resume.Slots(tmp_path / "resume")
+    assert again.newest["epoch"] == 2 and again.paths[again.turn] == path

@@ -4,7 +4,8 @@ Where and what    workspace (machine and folders), manifest (the table of radiog
 Getting images    sources (every way to get them), files, download, drive, own (own data), phantom
 Pictures          images (files to pictures), pack (the packed cache), augment (the augmentation layer),
                   shortcuts (what would fool a network)
-Networks          model (the networks), recipes (all settings), training (fit), resume, quiet (Keras)
+Networks          model (the networks), recipes (all settings), training (fit), watch (what one sees
+                  of it), resume and mirror (disconnects), quiet (Keras), study (experiments)
 Results           runs (the run folder), scoring (pictures to scores), metrics (scores to numbers)
 Reports           style, plots and plots_data (figures), report (tables and files)
 """
@@ -19,7 +20,7 @@ def start(use_drive=True):
     """
     import pandas as pd
 
-    from . import runs, sources, workspace
+    from . import mirror, runs, sources, workspace
     from .images import UnreadableImage
 
     if use_drive and workspace.in_colab() and not workspace.DRIVE.is_dir():
@@ -41,7 +42,8 @@ def start(use_drive=True):
         found = f"PROBLEM: {error}"
     pd.set_option("display.max_colwidth", None)  # tables show reasons in full
     lost = " (NOT on Drive: lost when the runtime ends)" if workspace.in_colab() and not ws.on_drive else ""
-    own = runs.all_runs(ws.runs)
+    mirror.make_good(ws)
+    own = runs.own_runs(ws)
     print("versions ", ", ".join(f"{name} {version}" for name, version in installed.items()))
     print("device   ", device + hint)
     print("code     ", f"{workspace.PROJECT}, version {__version__}, commit {workspace.code_version()}")

@@ -21,7 +21,7 @@ from pydrive2.auth import AuthError, GoogleAuth, LoadAuth
 from pydrive2.drive import GoogleDrive
 from tqdm.auto import tqdm
 
-from .workspace import DRIVE, in_colab
+from .workspace import DRIVE, check_connected, in_colab
 
 CHUNK = 16 * 2**20  # bytes per request: all that is lost when the line drops, and all that memory holds
 PAUSES = (1, 2, 4, 8, 16, 32, None)  # seconds before asking again; None: give up
@@ -219,8 +219,7 @@ def store(path, folder_id="root", drive=None):
 def prove_writable(folder):
     """Write, read back and delete a small file in `folder`; raises DriveError in words if that fails."""
     try:
-        if DRIVE in (Path(folder), *Path(folder).parents) and not os.path.ismount(DRIVE.parent):
-            raise OSError(f"{DRIVE.parent} is not connected")
+        check_connected(folder)
         with NamedTemporaryFile(dir=folder, prefix=".write-test-", buffering=0) as file:
             file.write(b"test")
             os.fsync(file.fileno())

@@ -26,10 +26,11 @@ def pictures(arrays, titles, columns=4, colours=None):
 
 
 @styled
-def learning_curves(history, counts):
+def learning_curves(history, counts, epochs=None):
     """Loss, and validation AUC, sensitivity and specificity, over the epochs of one run.
 
     history: `Run.history()`. counts: the card's counts of training and validation images.
+    epochs: how far the axis goes, for a training that is not at its end.
     """
     figure, axes = axes_mm(TWO_COLUMNS, 55, 1, 2)
     axes[0].plot(
@@ -43,7 +44,7 @@ def learning_curves(history, counts):
     axes[1].set(xlabel="epoch", ylabel="validation, at 0.5", ylim=(0, 1.02))
     for axis in axes:
         axis.legend()
-        axis.set_xlim(0, history.epoch.max() + 0.5)
+        axis.set_xlim(0, (epochs or history.epoch.max()) + 0.5)
     letters(axes)
     return figure
 

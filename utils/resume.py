@@ -1,83 +1,123 @@
-"""The state of an unfinished training, written at every epoch end so that a disconnect costs little."""
+"""The state of an unfinished training, kept at every epoch end so that a disconnect costs little."""
 
 import io
 import json
+import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from . import runs
+from .mirror import put
 from .quiet import keras
-from .workspace import digest, write_whole
+
+SHARE = 0.1  # of the time may go into the copy on Drive; where it is slow, it is made less often
+
+
+class Slots:
+    """Two files that take turns, so that one whole state is there at any moment.
+
+    They are overwritten in place and never deleted: what is deleted on Google Drive stays in its
+    trash, where it takes room.
+    """
+
+    def __init__(self, folder):
+        self.paths = [Path(folder) / f"state_{letter}.npz" for letter in "ab"]
+        states = [_read(path) for path in self.paths]
+        epochs = [state["epoch"] if state else 0 for state in states]
+        self.turn = int(epochs[0] > epochs[1])  # the older one, or the damaged one, is written next
+        self.newest = states[1 - self.turn]  # the last whole state, or None
+
+    def write(self, content):
+        """Write a state and read it back; raises OSError if that fails."""
+        path = self.paths[self.turn]
+        path.parent.mkdir(exist_ok=True)
+        put(path, content)
+        self.turn = 1 - self.turn
 
 
 class Keep(keras.callbacks.Callback):
-    """Keep the last epoch's state in the run folder's `resume/`.
+    """Keep the state of the last epoch in `resume/` of the run folder and of its copy.
 
     State: every variable of the model and its optimizer (weights, moments, step count, the random
-    states of augmentation and dropout, which Keras' own weight files leave out), the epoch, and the
-    history. A new file is written, synced and read back before `state.json` points
-    to it and the older one is removed; killed at any moment, one good state remains.
+    states of augmentation and dropout, which Keras' own weight files leave out), the epoch, the
+    history, and the weights of the epoch with the lowest validation loss.
     """
 
-    def __init__(self, run, watch):
+    def __init__(self, run, watch, mirror):
         super().__init__()
-        self.folder, self.watch = run.path / "resume", watch
-        self.folder.mkdir(exist_ok=True)
+        self.watch, self.mirror, self.next = watch, mirror, 0.0
+        self.here, self.there = (Slots(folder / "resume") for folder in (run.path, mirror.target))
 
     def on_epoch_end(self, epoch, logs=None):
-        content = io.BytesIO()
-        np.savez(content, *[keras.ops.convert_to_numpy(variable) for variable in _variables(self.model)])
-        written = digest(content.getvalue())
-        target = write_whole(self.folder / f"epoch{epoch + 1:04d}.npz", content.getvalue())
-        if runs.file_digest(target) != written:
-            return  # the disk is not to be trusted; the state of the epoch before stays
-        state = {"epoch": epoch + 1, "file": target.name, "digest": written, "history": self.watch.rows}
-        write_whole(self.folder / "state.json", json.dumps(state))
-        for old in self.folder.glob("epoch*.npz"):
-            if old != target:
-                old.unlink()
+        content = _content(self.model, epoch + 1, self.watch)
+        self.here.write(content)
+        started = time.monotonic()
+        if self.mirror.needed and started >= self.next:
+            self.mirror.attempt(lambda: self.there.write(content))
+            ended = time.monotonic()
+            self.next = ended + (ended - started) / SHARE
 
 
 def _variables(model):
     return [*model.variables, *model.optimizer.variables]
 
 
-def restore(model, state):
-    """Give a compiled model the variables of a state from `read`."""
-    model.optimizer.build(model.trainable_variables)
-    with np.load(state["path"]) as stored:
-        for variable, value in zip(_variables(model), stored.values(), strict=True):
-            variable.assign(value)
+def _content(model, epoch, watch):
+    """A state as the bytes of an .npz file."""
+    content = io.BytesIO()
+    arrays = {f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_variables(model))}
+    arrays |= {f"best{i}": value for i, value in enumerate(watch.best)}
+    np.savez(content, epoch=epoch, history=json.dumps(watch.rows), **arrays)
+    return content.getvalue()
 
 
-def read(run):
-    """The kept state of a run: {epoch, file, digest, history, path, run}, or None if none is usable."""
-    folder = run.path / "resume"
+def _read(path):
+    """The state in a file: {epoch, history, variables, best}; None if it is missing or damaged."""
     try:
-        state = json.loads((folder / "state.json").read_text())
-        whole = runs.file_digest(folder / state["file"]) == state["digest"]
-    except (OSError, ValueError, KeyError):
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip():
+                return None
+        with np.load(path) as stored:
+            arrays = dict(stored)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    return state | {"path": folder / state["file"], "run": run} if whole else None
+    series = {
+        kind: [arrays[f"{kind}{i}"] for i in range(sum(name.startswith(kind) for name in arrays))]
+        for kind in ("variable", "best")
+    }
+    return {
+        "epoch": int(arrays["epoch"]),
+        "history": json.loads(str(arrays["history"])),
+        "variables": series["variable"],
+        "best": series["best"],
+    }
 
 
-def find(folder, wanted):
-    """The state, as from `read`, of the newest unfinished run in `folder` that can go on, or None.
+def restore(model, state):
+    """Give a compiled model the variables of a state; raises ValueError if they do not fit it."""
+    model.optimizer.build(model.trainable_variables)
+    pairs = list(zip(_variables(model), state["variables"], strict=True))
+    if any(tuple(variable.shape) != value.shape for variable, value in pairs):
+        raise ValueError("The state is of another network.")
+    for variable, value in pairs:
+        variable.assign(value)
 
-    wanted: card entries that must be the same, such as recipe, seed and manifest.
+
+def find(ws, wanted):
+    """The newest unfinished run that can go on: (Run, state), or (None, None).
+
+    wanted: card entries that must be the same, such as recipe, seed and manifest. The state is the
+    later one of the run folder here and of its copy in the project's home.
     """
     wanted = json.loads(json.dumps(wanted))  # tuples are lists in a card
-    for run in reversed(runs.all_runs(Path(folder))):
+    for run in reversed(runs.own_runs(ws)):
         card = run.card
-        same = all(card.get(key) == value for key, value in wanted.items())
-        if same and not card["finished"] and (state := read(run)):
-            return state
-    return None
-
-
-def discard(run):
-    """Remove the state of a run that is finished."""
-    for file in (run.path / "resume").glob("*"):
-        file.unlink()
-    (run.path / "resume").rmdir()
+        if card["finished"] or any(card.get(key) != value for key, value in wanted.items()):
+            continue
+        places = {ws.local_runs / run.name, ws.runs / run.name}
+        states = [state for place in places if (state := Slots(place / "resume").newest)]
+        if states:
+            return run, max(states, key=lambda state: state["epoch"])
+    return None, None

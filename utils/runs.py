@@ -5,6 +5,7 @@ and, once evaluated, scores_test.csv, metrics.json, tables/ and figures/.
 """
 
 import datetime
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,21 +76,29 @@ class Run:
         return f"{kind} {self.name}, recipe {card['recipe']['name']}, trained on {data}{state}"
 
 
-def create(folder, recipe_name, seed, card):
-    """Make a new run folder with its card; a name that is taken gets a number."""
+def create(ws, recipe_name, seed, card):
+    """Make a new run folder on the local disk with its card; a name that is taken gets a number."""
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H%M")
-    name = f"{stamp}_{recipe_name}_seed{seed}"
-    number = 1
-    while True:
-        path = Path(folder) / (name if number == 1 else f"{name}_{number}")
-        try:
-            path.mkdir(parents=True)
-            break
-        except FileExistsError:
-            number += 1
+    first = f"{stamp}_{recipe_name}_seed{seed}"
+    names = (f"{first}_{number}" if number > 1 else first for number in itertools.count(1))
+    path = next(ws.local_runs / name for name in names if not _taken(ws, name))
+    path.mkdir(parents=True)
     card = {"version": CARD_VERSION, "created": datetime.datetime.now().isoformat(timespec="seconds")} | card
     write_whole(path / "card.json", json.dumps(card | {"finished": False}, indent=2) + "\n")
     return Run(path)
+
+
+def _taken(ws, name):
+    return any((folder / name).exists() for folder in (ws.local_runs, ws.runs))
+
+
+def own_runs(ws):
+    """Own runs, oldest first; of a run and its copy on Drive the finished one, else the local one."""
+    found = {}
+    for run in [*all_runs(ws.runs), *all_runs(ws.local_runs)]:
+        if run.name not in found or not found[run.name].finished:
+            found[run.name] = run
+    return sorted(found.values(), key=lambda run: (run.card["created"], run.name))
 
 
 def all_runs(folder):
@@ -109,7 +118,7 @@ def find(ws, name="", radiographs=None):
     Runs trained on the data of `radiographs` come first; where no images are given, runs trained
     on real radiographs. Raises RunError, which names the notebook to run, if there is none.
     """
-    own, shipped = all_runs(ws.runs), all_runs(RELEASED)
+    own, shipped = own_runs(ws), all_runs(RELEASED)
     if name:
         named = [run for run in [*own, *shipped] if run.name == name]
         if not named:

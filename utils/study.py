@@ -46,7 +46,7 @@ def published():
     run = training.fit(
         recipes.recipe("published"),
         radiographs,
-        ws.runs,
+        ws,
         callbacks=lambda run: [TestTrace(run, radiographs)],
     )
     print(scoring.test_scores(run, radiographs)[1])

@@ -3,16 +3,15 @@
 import contextlib
 import dataclasses
 import math
-import time
+import re
 
 import numpy as np
-import pandas as pd
-from sklearn.metrics import log_loss
 
-from . import images, manifest, metrics, model, pack, recipes, resume, runs, scoring, workspace
+from . import images, manifest, metrics, mirror, model, pack, recipes, resume, runs, scoring, workspace
 from .augment import Augment
 from .quiet import keras
 from .recipes import SettingsError
+from .watch import TrainingError, Watch
 
 
 def build(chosen):
@@ -55,52 +54,6 @@ class Batches(keras.utils.PyDataset):
         self.go_to(self.epoch + 1)
 
 
-class Watch(keras.callbacks.Callback):
-    """After each epoch: score the validation images, write history.csv, print one line."""
-
-    def __init__(self, network, radiographs, validation, run, epochs, rows):
-        super().__init__()
-        self.network, self.pixels, self.validation = network, radiographs.pixels, validation
-        self.run, self.epochs, self.rows = run, epochs, rows
-
-    @property
-    def seconds(self):
-        return sum(row["seconds"] for row in self.rows)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        scores = scoring.score_table(self.network, self.pixels, self.validation)
-        result = metrics.measure(scores, 0.5)
-        took = time.perf_counter() - self.started
-        self.rows.append(
-            {
-                "epoch": epoch + 1,
-                "loss": logs["loss"],
-                "accuracy": logs["accuracy"],
-                "val_loss": log_loss(manifest.positives(scores), scores.score, labels=[0, 1]),
-                "val_accuracy": result.accuracy,
-                "val_auc": result.auc,
-                "val_sensitivity": result.sensitivity,
-                "val_specificity": result.specificity,
-                "seconds": round(took, 2),
-            }
-        )
-        history = pd.DataFrame(self.rows).to_csv(index=False, float_format="%.6g")
-        workspace.write_whole(self.run.path / "history.csv", history)
-        self.run.update_card(epochs_done=epoch + 1)
-        left = self.seconds / len(self.rows) * (self.epochs - epoch - 1)
-        every = math.ceil(self.epochs / 30)
-        if epoch == 0 or (epoch + 1) % every == 0 or epoch + 1 == self.epochs:
-            print(
-                f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.3f}  validation: "
-                f"AUC {result.auc:.3f}, sensitivity {result.sensitivity:.2f}, "
-                f"specificity {result.specificity:.2f}  {took:.0f} s, {left / 60:.0f} min left",
-                flush=True,
-            )
-
-
 def prepare(seed):
     """Seed everything and choose the precision; returns the name of the precision policy.
 
@@ -124,22 +77,37 @@ def prepare(seed):
     return policy
 
 
-def fit(chosen, radiographs, folder, seed=0, fold=0, afresh=False, callbacks=lambda run: []):
-    """Train the network of a recipe and return its Run, a folder in `folder`.
+def _on_all_devices():
+    """The context in which to build a network, so that several accelerators share each batch."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        if len(devices) > 1:
+            return tf.distribute.MirroredStrategy([device.name for device in devices]).scope()
+    return contextlib.nullcontext()
+
+
+def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda run: []):
+    """Train the network of a recipe and return its Run, a folder in `ws.runs`.
 
     An unfinished run of the same recipe, seed and images goes on after its last complete epoch, on
     a CPU with the very result that it would have had without the break; afresh=True starts anew.
     Validation is one fold, grouped by patient; it is watched, and the threshold is chosen on
-    it, but the network of the last epoch is kept: the number of epochs is fixed beforehand.
+    it, but the network of the last epoch is kept: the number of epochs is fixed beforehand. Only
+    where the user stops the training is it the network with the lowest validation loss so far.
     callbacks: given the Run, further Keras callbacks.
-    Raises SettingsError before any work if a setting cannot work.
+    Raises SettingsError before any work if a setting cannot work, and TrainingError if the
+    training cannot go on.
     """
     training = manifest.select(radiographs.table, "train", fold)
     validation = manifest.select(radiographs.table, "val", fold)
     _check(chosen, training, validation, seed)
     precision = prepare(seed)
-    network = build(chosen)
     batches = Batches(radiographs.pixels, training, chosen.batch_size, seed)
+    with _on_all_devices():
+        network = build(chosen)
+        trainer = _with_augmentation(network, chosen, len(batches), seed)
     weights = class_weights(training) if chosen.class_weights else None
     card = {
         "recipe": dataclasses.asdict(chosen),
@@ -168,30 +136,53 @@ def fit(chosen, radiographs, folder, seed=0, fold=0, afresh=False, callbacks=lam
         "precision": precision,
     }
     same = ("recipe", "seed", "manifest", "counts", "validation", "precision")
-    state = None if afresh else resume.find(folder, {key: card[key] for key in same})
+    run, state = (None, None) if afresh else resume.find(ws, {key: card[key] for key in same})
     if state:
-        run = state["run"]
+        run = mirror.bring_back(run, ws)
+        resume.restore(trainer, state)
+        batches.go_to(state["epoch"])
         print(f"Going on with the unfinished run {run.name} after epoch {state['epoch']} of {chosen.epochs}.")
     else:
-        run, state = runs.create(folder, chosen.name, seed, card), {"epoch": 0, "history": []}
+        run = runs.create(ws, chosen.name, seed, card)
+    copy = mirror.Mirror(run, ws)
     print(f"Training {chosen.name}: {chosen.epochs} epochs, {len(training):,} images. Run folder: {run.path}")
-    watch = Watch(network, radiographs, validation, run, chosen.epochs, state["history"])
-    trainer = _with_augmentation(network, chosen, len(batches), seed)
-    if state["epoch"]:
-        resume.restore(trainer, state)
-    batches.go_to(state["epoch"])
-    trainer.fit(
-        batches,
-        initial_epoch=state["epoch"],
-        epochs=chosen.epochs,
-        class_weight=weights,
-        shuffle=False,  # Keras would shuffle the steps by Python's global random state; Batches does it
-        callbacks=[watch, *callbacks(run), resume.Keep(run, watch)],
-        verbose=0,
-    )
+    watch = Watch(network, radiographs, validation, run, len(batches), chosen.epochs, state)
+    try:
+        trainer.fit(
+            batches,
+            initial_epoch=len(watch.rows),
+            epochs=chosen.epochs,
+            class_weight=weights,
+            shuffle=False,  # Keras would shuffle the steps by Python's global random state; Batches does it
+            callbacks=[watch, *callbacks(run), resume.Keep(run, watch, copy)],
+            verbose=0,
+        )
+    except KeyboardInterrupt:
+        if not watch.rows:
+            raise
+        _take_best(network, run, watch)
+    except Exception as error:
+        if not re.search("ResourceExhausted|out of memory|RESOURCE_EXHAUSTED", f"{type(error)} {error}"):
+            raise
+        raise TrainingError(
+            f"The memory does not hold batches of {chosen.batch_size} images. Restart the runtime and use "
+            f"smaller ones, for instance recipes.recipe(RECIPE, batch_size={max(chosen.batch_size // 2, 1)})."
+        ) from error
+    finally:
+        watch.close()
     _finish(run, network, radiographs, validation, watch.seconds)
-    resume.discard(run)
-    return run
+    mirror.discard(run.path / "resume")
+    return copy.finish()
+
+
+def _take_best(network, run, watch):
+    """After a stop by the user: the network of the best epoch, and a card that says so."""
+    done, best = len(watch.rows), watch.best_epoch
+    network.set_weights(watch.best)
+    run.update_card(
+        kept=f"epoch {best}, which has the lowest validation loss of the {done} done; stopped by the user"
+    )
+    print(f"Stopped after epoch {done} of {watch.epochs}. The network of epoch {best} is kept.")
 
 
 def class_weights(table):

@@ -20,6 +20,21 @@ def in_colab():
     return "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
 
 
+def in_notebook():
+    """True where figures and bars can be shown, and not in a plain Python process."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
+
+
+def check_connected(folder):
+    """Raise OSError if a folder is on Google Drive and Drive is not mounted any more.
+
+    Without this, files would go to the runtime's own disk, and block the next mounting.
+    """
+    if DRIVE in (Path(folder), *Path(folder).parents) and not os.path.ismount(DRIVE.parent):
+        raise OSError(f"{DRIVE.parent} is not connected")
+
+
 @dataclass(frozen=True)
 class Workspace:
     """The folders and switches of one session.
@@ -38,6 +53,11 @@ class Workspace:
     @property
     def runs(self):
         return self.home / "runs"
+
+    @property
+    def local_runs(self):
+        """Where a training works; the same as `runs` unless that is on Drive."""
+        return self.scratch / "runs"
 
     @property
     def on_drive(self):

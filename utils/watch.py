@@ -1,0 +1,120 @@
+"""What one sees of a training: a bar, one live figure, a line per epoch; and history.csv."""
+
+import math
+import time
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import log_loss
+from tqdm.auto import tqdm
+
+from . import manifest, metrics, plots, scoring, workspace
+from .quiet import keras
+
+LINES = 30  # at most, whatever the number of epochs
+EVERY_S = 5  # seconds between two drawings of the live figure
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message says what to change."""
+
+
+class Watch(keras.callbacks.Callback):
+    """After each epoch: score the validation images, write history.csv, show how it goes.
+
+    rows: one dictionary per epoch. best: the weights of the epoch with the lowest validation loss.
+    """
+
+    def __init__(self, network, radiographs, validation, run, steps, epochs, state):
+        super().__init__()
+        self.network, self.pixels, self.validation = network, radiographs.pixels, validation
+        self.run, self.epochs, self.counts = run, epochs, run.card["counts"]
+        self.rows, self.best = (state["history"], state["best"]) if state else ([], [])
+        self.note = "synthetic phantom" if radiographs.synthetic else ""
+        self.figure, self.drawn = None, -math.inf
+        self.bar = tqdm(
+            total=steps * epochs,
+            initial=steps * len(self.rows),
+            unit=" steps",
+            mininterval=1,
+            disable=not workspace.in_notebook(),
+        )
+
+    @property
+    def seconds(self):
+        return sum(row["seconds"] for row in self.rows)
+
+    @property
+    def best_epoch(self):
+        return min(self.rows, key=lambda row: row["val_loss"])["epoch"]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+        self.bar.set_description(f"epoch {epoch + 1}/{self.epochs}")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        scores = scoring.score_table(self.network, self.pixels, self.validation)
+        if not np.isfinite([logs["loss"], *scores.score]).all():
+            rate = float(self.model.optimizer.learning_rate)
+            raise TrainingError(
+                f"In epoch {epoch + 1} the loss became {logs['loss']:.3g} and no longer means anything: the "
+                "steps were too large. Use a smaller learning rate, for instance "
+                f"recipes.recipe(RECIPE, learning_rate={rate / 3:.1g}). The state after epoch {epoch} is "
+                f"kept in {self.run.path}."
+            )
+        result = metrics.measure(scores, 0.5)
+        self.rows.append(
+            {
+                "epoch": epoch + 1,
+                "loss": logs["loss"],
+                "accuracy": logs["accuracy"],
+                "val_loss": log_loss(manifest.positives(scores), scores.score, labels=[0, 1]),
+                "val_accuracy": result.accuracy,
+                "val_auc": result.auc,
+                "val_sensitivity": result.sensitivity,
+                "val_specificity": result.specificity,
+                "seconds": round(time.perf_counter() - self.started, 2),
+            }
+        )
+        if self.best_epoch == epoch + 1:
+            self.best = self.network.get_weights()
+        history = pd.DataFrame(self.rows).to_csv(index=False, float_format="%.6g")
+        workspace.write_whole(self.run.path / "history.csv", history)
+        self.run.update_card(epochs_done=epoch + 1)
+        self._show(epoch + 1)
+
+    def close(self):
+        """Leave bar and figure in their last state, however the training ended."""
+        self.bar.close()
+        self._draw()
+
+    def _show(self, epoch):
+        row = self.rows[-1]
+        left = np.mean([row["seconds"] for row in self.rows]) * (self.epochs - epoch)
+        every = math.ceil(self.epochs / LINES)
+        if epoch == 1 or epoch % every == 0 or epoch == self.epochs:
+            print(
+                f"epoch {epoch:3d}/{self.epochs}  loss {row['loss']:.3f}  validation: "
+                f"AUC {row['val_auc']:.3f}, sensitivity {row['val_sensitivity']:.2f}, "
+                f"specificity {row['val_specificity']:.2f}  {row['seconds']:.0f} s, {left / 60:.0f} min left",
+                flush=True,
+            )
+        self.bar.set_postfix_str(f"loss {row['loss']:.3f}, validation AUC {row['val_auc']:.3f}")
+        if time.monotonic() - self.drawn >= EVERY_S:
+            self._draw()
+
+    def _draw(self):
+        """Draw the live figure, or draw it anew in its place."""
+        if not self.rows or not workspace.in_notebook():
+            return
+        from IPython.display import display
+
+        figure = plots.learning_curves(pd.DataFrame(self.rows), self.counts, self.epochs, note=self.note)
+        if self.figure:
+            self.figure.update(figure)
+        else:
+            self.figure = display(figure, display_id=True)
+        self.drawn = time.monotonic()
