@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -170,16 +171,20 @@ training.fit(recipes.recipe("compact", epochs=4), radiographs, make_workspace(sy
 """
 
 
-def start_training(home, folder):
-    tests = str(workspace.PROJECT / "tests")
-    path = os.pathsep.join([str(workspace.PROJECT), tests])
-    command = [sys.executable, "-c", TRAIN, str(home), str(folder)]
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True)
+def run_python(code, *arguments):
+    """Start a Python process that knows this project and its tests."""
+    path = os.pathsep.join([str(workspace.PROJECT), str(workspace.PROJECT / "tests")])
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 def until_killed(home, folder, seconds, rng):
     """Start a training and kill it at a random moment after its first line; returns what it printed."""
-    process = start_training(home, folder)
+    process = run_python(TRAIN, home, folder)
     printed = process.stdout.readline() + process.stdout.readline()
     time.sleep(rng.uniform(0, seconds))
     process.kill()
@@ -187,12 +192,12 @@ def until_killed(home, folder, seconds, rng):
 
 
 def check_kills(ws, folder, kills):
-    start_training(ws.home, folder / "unbroken").communicate()
+    run_python(TRAIN, ws.home, folder / "unbroken").communicate()
     (unbroken,) = runs.all_runs(folder / "unbroken" / "runs")
     rng = random.Random(kills)
     for _ in range(kills):
         until_killed(ws.home, folder / "killed", 8, rng)
-    process = start_training(ws.home, folder / "killed")
+    process = run_python(TRAIN, ws.home, folder / "killed")
     printed = process.communicate()[0]
     assert process.returncode == 0
     finished = [run for run in runs.all_runs(folder / "killed" / "runs") if run.finished]
@@ -273,3 +278,110 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path, damage):
         path.unlink()
     again = resume.Slots(tmp_path / "resume")
     assert again.newest["epoch"] == 2 and again.paths[again.turn] == path
+
+
+TWO_DEVICES = """
+import sys
+from conftest import make_workspace
+from utils import model, recipes, sources, training
+import tensorflow as tf
+
+parts = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[3])
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+
+def thumbnail(side, per_image):
+    # no dropout and no batch normalisation, which differ where a batch is divided
+    inputs = model.keras.Input((side, side, 1))
+    x = model.layers.AveragePooling2D(8)(model._normalise(inputs, per_image))
+    return model.keras.Model(inputs, model._two_classes(model.layers.Flatten()(x)))
+
+model.NETWORKS["compact"] = thumbnail
+rested = {"area": (1, 1), "aspect": (1, 1), "blur": 0.0, "noise": 0.0, "contrast": 0.0, "brightness": 0.0}
+chosen = recipes.recipe("compact", epochs=5, batch_size=16, **rested)
+training.fit(chosen, sources.load(make_workspace(sys.argv[1])), make_workspace(sys.argv[2]))
+"""
+
+
+def test_two_devices_train_with_the_same_loss_curve_as_one(ws, radiographs, tmp_path):
+    curves = []
+    for devices in ("1", "2"):
+        home = tmp_path / devices
+        run_python(TWO_DEVICES, ws.home, home, devices).communicate()
+        (run,) = runs.own_runs(make_workspace(home))
+        curves.append(run.history())
+    one, two = curves
+    assert one.loss.iloc[-1] < 0.9 * one.loss.iloc[0], "a flat curve would prove nothing"
+    np.testing.assert_allclose(two.loss, one.loss, rtol=0.05)
+    np.testing.assert_allclose(two.val_loss, one.val_loss, rtol=0.05)
+    assert (one.loss != two.loss).any(), "both trainings used one device"
+
+
+class At(keras.callbacks.Callback):
+    """Do something once, after the first batch of an epoch, counted from 1."""
+
+    def __init__(self, epoch, action):
+        super().__init__()
+        self.epoch, self.action = epoch, action
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch + 1 == self.epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.now:
+            self.now = False
+            self.action(self.model)
+
+
+def fit_with(action, epoch, radiographs, folder, **changes):
+    chosen = recipes.recipe("compact", epochs=4, **changes)
+    return training.fit(
+        chosen, radiographs, make_workspace(folder), callbacks=lambda run: [At(epoch, action)]
+    )
+
+
+def interrupt(_):
+    signal.raise_signal(signal.SIGINT)  # what the stop button of a notebook sends
+
+
+def test_a_stop_by_the_user_keeps_the_best_network_so_far(radiographs, tmp_path, capsys):
+    run = fit_with(interrupt, 4, radiographs, tmp_path)
+    history = run.history()
+    best = history.loc[history.val_loss.idxmin()]
+    assert run.finished and len(history) == 3 and not (run.path / "resume").exists()
+    assert f"epoch {best.epoch:.0f}, which has the lowest validation loss of the 3 done" in run.card["kept"]
+    assert (
+        f"Stopped after epoch 3 of 4. The network of epoch {best.epoch:.0f} is kept"
+        in capsys.readouterr().out
+    )
+    scores = run.scores("val")
+    assert metrics.measure(scores, 0.5).auc == pytest.approx(best.val_auc, abs=0.02)
+    weights = model.load(run.path / "model.keras").get_weights()
+    assert sum(value.size for value in weights) == run.card["counts"]["parameters"]
+
+
+def test_a_stop_before_the_first_epoch_ends_leaves_an_unfinished_run(radiographs, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit_with(interrupt, 1, radiographs, tmp_path)
+    (run,) = runs.own_runs(make_workspace(tmp_path))
+    assert not run.finished
+
+
+def test_a_loss_that_is_nan_is_explained_and_the_last_good_state_kept(radiographs, tmp_path):
+    def explode(model):
+        model.optimizer.learning_rate = 1e30
+
+    with pytest.raises(training.TrainingError, match=r"In epoch 3 the loss became nan.*smaller"):
+        fit_with(explode, 3, radiographs, tmp_path, cosine=False)
+    (run,) = runs.own_runs(make_workspace(tmp_path))
+    state = resume.Slots(run.path / "resume").newest
+    assert state["epoch"] == 2 and all(np.isfinite(value).all() for value in state["best"])
+
+
+def test_lack_of_memory_names_a_batch_size_to_try(radiographs, tmp_path):
+    from tensorflow.errors import ResourceExhaustedError
+
+    def exhaust(_):
+        raise ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[64,75,75,48]")
+
+    with pytest.raises(training.TrainingError, match=r"batches of 64 images.*batch_size=32"):
+        fit_with(exhaust, 1, radiographs, tmp_path)

@@ -38,8 +38,8 @@ class Mirror:
         except OSError as error:
             if not self.failing:
                 print(
-                    f"The copy in {self.target} cannot be written ({error}). The training goes on in "
-                    f"{self.run.path}, and the copy is tried again."
+                    f"The copy in {self.target} cannot be written ({error}). Nothing is lost: the run is "
+                    f"in {self.run.path}, and the copy is tried again."
                 )
             self.failing = True
             return False
@@ -56,9 +56,8 @@ class Mirror:
             shutil.rmtree(self.run.path)
             return runs.Run(self.target)
         print(
-            f"The finished run is in {self.run.path}. As soon as the project's folder can be written, the "
-            "setup cell of any notebook moves it there. Until then it is lost if this runtime ends: to be "
-            "sure, download that folder."
+            f"The finished run is still in {self.run.path}, which is lost when this runtime ends. Once the "
+            "project's folder can be written, the setup cell of any notebook moves it there."
         )
         return self.run
 

@@ -93,13 +93,14 @@ class Watch(keras.callbacks.Callback):
 
     def _show(self, epoch):
         row = self.rows[-1]
-        left = np.mean([row["seconds"] for row in self.rows]) * (self.epochs - epoch)
+        seconds = self.seconds / epoch * (self.epochs - epoch)
+        left = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
         every = math.ceil(self.epochs / LINES)
         if epoch == 1 or epoch % every == 0 or epoch == self.epochs:
             print(
                 f"epoch {epoch:3d}/{self.epochs}  loss {row['loss']:.3f}  validation: "
                 f"AUC {row['val_auc']:.3f}, sensitivity {row['val_sensitivity']:.2f}, "
-                f"specificity {row['val_specificity']:.2f}  {row['seconds']:.0f} s, {left / 60:.0f} min left",
+                f"specificity {row['val_specificity']:.2f}  {row['seconds']:.0f} s, {left} left",
                 flush=True,
             )
         self.bar.set_postfix_str(f"loss {row['loss']:.3f}, validation AUC {row['val_auc']:.3f}")

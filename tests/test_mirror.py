@@ -1,0 +1,120 @@
+"""The copy of a run on Drive: no failure there stops or spoils a training, and all is made good later."""
+
+import builtins
+import errno
+import io
+import os
+import shutil
+
+import numpy as np
+import pytest
+from test_training import state_of
+
+from utils import mirror, model, recipes, resume, runs, training, workspace
+
+FAULTS = {"no space": errno.ENOSPC, "permission lost": errno.EACCES, "I/O error": errno.EIO}
+
+
+@pytest.fixture
+def drive(tmp_path, monkeypatch):
+    """A workspace whose home is on a "Drive" that fails on demand: drive.fault names how."""
+    home, scratch = tmp_path / "drive" / "MyDrive", tmp_path / "local"
+    ws = workspace.Workspace(home=home, scratch=scratch, quick=True, data=None)
+    home.mkdir(parents=True)
+
+    class Drive:
+        fault = None
+
+    class Cut(io.FileIO):
+        """A file that keeps half of what is written, and tells nobody."""
+
+        def write(self, content):
+            return super().write(content[: len(content) // 2])
+
+    def faulty_open(path, mode="r"):
+        on_drive = str(path).startswith(str(home)) and "w" in mode
+        if on_drive and Drive.fault in FAULTS:
+            raise OSError(FAULTS[Drive.fault], os.strerror(FAULTS[Drive.fault]), str(path))
+        return (Cut if on_drive and Drive.fault == "a file is cut" else builtins.open)(path, mode)
+
+    monkeypatch.setattr(mirror, "open", faulty_open, raising=False)
+    monkeypatch.setattr(workspace, "DRIVE", home)
+    monkeypatch.setattr(os.path, "ismount", lambda path: Drive.fault != "the mount vanishes")
+    Drive.ws = ws
+    return Drive
+
+
+CARD = {"recipe": {"name": "compact"}, "manifest": "x", "synthetic": True}
+EVERY_FAULT = [*FAULTS, "a file is cut", "the mount vanishes"]
+
+
+@pytest.mark.parametrize("fault", EVERY_FAULT)
+def test_a_state_on_drive_survives_any_failure_and_is_made_good(drive, fault, capsys):
+    run = runs.create(drive.ws, "compact", 0, CARD)
+    copy = mirror.Mirror(run, drive.ws)
+    slots = resume.Slots(copy.target / "resume")
+
+    def keep(epoch):
+        worked = copy.attempt(lambda: slots.write(state_of(epoch)))
+        newest = resume.Slots(copy.target / "resume").newest  # as a new session would find it
+        return worked, newest["epoch"], capsys.readouterr().out
+
+    assert keep(1) == (True, 1, "")
+    drive.fault = fault
+    worked, newest, said = keep(2)
+    assert not worked and newest == 1 and "cannot be written" in said and str(run.path) in said
+    assert keep(3) == (False, 1, "")
+    drive.fault = None
+    worked, newest, said = keep(4)
+    assert worked and newest == 4 and "written again" in said
+    assert keep(5) == (True, 5, "")
+
+
+@pytest.mark.parametrize("fault", EVERY_FAULT)
+def test_a_finished_run_that_cannot_be_copied_is_moved_later(drive, fault, capsys):
+    run = runs.create(drive.ws, "compact", 0, CARD)
+    (run.path / "model.keras").write_bytes(b"weights")
+    copy = mirror.Mirror(run, drive.ws)
+    copy.attempt(lambda: resume.Slots(copy.target / "resume").write(state_of(1)))
+    run.update_card(finished=True, model_digest=runs.file_digest(run.path / "model.keras"))
+    drive.fault = fault
+    assert copy.finish() == run == runs.find(drive.ws, run.name)
+    assert "moves it there" in capsys.readouterr().out
+    drive.fault = None
+    mirror.make_good(drive.ws)
+    found = runs.find(drive.ws, run.name)
+    assert found.path == drive.ws.runs / run.name and not run.path.exists() and not runs.faults(found)
+    assert {path.name for path in found.path.iterdir()} == {"card.json", "model.keras"}
+
+
+def test_a_training_with_a_failing_drive_and_a_disconnect_ends_as_if_nothing_had_been(
+    drive, trained, radiographs, capsys
+):
+    chosen = recipes.recipe("compact", quick=True)
+
+    class Disconnect(Exception):
+        pass
+
+    class Trouble(training.keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            drive.fault = {0: None, 1: "I/O error"}[epoch]
+
+        def on_train_batch_end(self, batch, logs=None):
+            if drive.fault and batch == 1:
+                raise Disconnect
+
+    with pytest.raises(Disconnect):
+        training.fit(chosen, radiographs, drive.ws, callbacks=lambda run: [Trouble()])
+    shutil.rmtree(drive.ws.scratch)  # the runtime is gone
+    drive.fault = "no space"
+    run = training.fit(chosen, radiographs, drive.ws)
+    said = capsys.readouterr().out
+    assert "after epoch 1 of 2" in said and said.count("cannot be written") == 1
+    assert run.path.parent == drive.ws.local_runs and run.finished
+    drive.fault = None
+    mirror.make_good(drive.ws)
+    moved = runs.find(drive.ws, run.name)
+    assert moved.path.parent == drive.ws.runs
+    weights = [model.load(found.path / "model.keras").get_weights() for found in (trained, moved)]
+    for first, second in zip(*weights, strict=True):
+        np.testing.assert_array_equal(first, second)
