@@ -17,7 +17,7 @@ class Recipe:
     epochs: int = 24  # passes over the training images
     batch_size: int = 64  # images per step
     learning_rate: float = 3e-3  # of Adam (Kingma and Ba 2015); the peak, if cosine
-    cosine: bool = True  # warm up for one epoch, then decay to 0 along a cosine
+    cosine: bool = True  # warm up for one epoch or a quarter, then decay to 0 along a cosine
     weight_decay: float = 2e-2  # decoupled (Loshchilov and Hutter 2019); 0 is plain Adam
     label_smoothing: float = 0.1  # share of the target spread over both classes
     class_weights: bool = True  # both classes weigh the same in the loss
@@ -62,6 +62,8 @@ RECIPES = {
     "robust": Recipe(name="robust", network="published", learning_rate=1e-3),
     # Our small network with our data handling.
     "compact": Recipe(name="compact", network="compact"),
+    # `compact` for a first try or a lesson: small pictures, small batches, few epochs.
+    "fast": Recipe(name="fast", network="compact", side=96, epochs=8, batch_size=32, learning_rate=2e-3),
     # For comparison: `compact`, but with the usual mild augmentation of `published`.
     "compact_usual": Recipe(
         name="compact_usual",

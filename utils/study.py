@@ -1,9 +1,19 @@
 """The experiments behind the released results; `python -m utils study NAME` runs one, or goes on with it."""
 
+import dataclasses
+import itertools
+import json
+import time
+
+import numpy as np
 import pandas as pd
 
-from . import manifest, metrics, recipes, scoring, sources, training, workspace
+from . import manifest, metrics, recipes, runs, scoring, sources, training, workspace
 from .quiet import keras
+
+SCHEDULES = (2, 4, 8, 24)  # epochs
+SEEDS = range(5)
+SCHEDULE_TABLE = runs.RELEASED / "schedules.csv"
 
 
 class TestTrace(keras.callbacks.Callback):
@@ -39,17 +49,65 @@ class TestTrace(keras.callbacks.Callback):
         workspace.write_whole(path, rows.to_csv(index=False, float_format="%.6g"))
 
 
+class Compiling(keras.callbacks.Callback):
+    """Note in the card how many seconds went into compiling: what the first step took beyond a usual one."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.run, self.ends = run, [time.perf_counter()]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.ends.append(time.perf_counter())
+
+    def on_train_end(self, logs=None):
+        first, *others = np.diff(self.ends)
+        self.run.update_card(compile_seconds=round(first - float(np.median(others)), 1))
+
+
 def published():
     """The published recipe to its end, 300 epochs, with a trace of the test accuracy on the way."""
     ws = workspace.open_workspace()
     radiographs = sources.load(ws)
     run = training.fit(
-        recipes.recipe("published"),
-        radiographs,
-        ws,
-        callbacks=lambda run: [TestTrace(run, radiographs)],
+        recipes.recipe("published"), radiographs, ws, callbacks=lambda run: [TestTrace(run, radiographs)]
     )
     print(scoring.test_scores(run, radiographs)[1])
 
 
-EXPERIMENTS = {"published": published}
+def schedules():
+    """The recipe `fast` for numbers of epochs fixed beforehand, several seeds each, scored on test once.
+
+    Goes on where it stopped. Writes one row per training to models/schedules.csv.
+    """
+    ws = workspace.open_workspace()
+    radiographs = sources.load(ws)
+    rows = []
+    for epochs, seed in itertools.product(SCHEDULES, SEEDS):
+        chosen = recipes.recipe("fast", epochs=epochs)
+        run = _finished(ws, chosen, seed) or training.fit(chosen, radiographs, ws, seed, callbacks=_compiling)
+        result = metrics.measure(scoring.test_scores(run, radiographs)[0], 0.5)
+        card = run.card
+        row = {"recipe": chosen.name, "epochs": epochs, "seed": seed}
+        row |= {
+            "seconds": card["seconds"] - card["compile_seconds"],
+            "compile_seconds": card["compile_seconds"],
+        }
+        row |= result[["accuracy", "auc", "sensitivity", "specificity"]].to_dict()
+        row |= {name: card[name] for name in ("device", "precision", "code")}
+        rows.append(row)
+        workspace.write_whole(SCHEDULE_TABLE, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+
+
+def _compiling(run):
+    return [Compiling(run)]
+
+
+def _finished(ws, chosen, seed):
+    """The finished own run of a recipe, as it is, and a seed; or None."""
+    wanted = json.loads(json.dumps(dataclasses.asdict(chosen)))  # tuples are lists in a card
+    for run in runs.own_runs(ws):
+        if run.finished and run.card["recipe"] == wanted and run.card["seed"] == seed:
+            return run
+
+
+EXPERIMENTS = {"published": published, "schedules": schedules}

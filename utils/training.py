@@ -54,6 +54,10 @@ class Batches(keras.utils.PyDataset):
         self.go_to(self.epoch + 1)
 
 
+def _on_tensorflow():
+    return keras.backend.backend() == "tensorflow"
+
+
 def prepare(seed):
     """Seed everything and choose the precision; returns the name of the precision policy.
 
@@ -61,7 +65,7 @@ def prepare(seed):
     One operation at a time (each still uses all cores) makes a CPU training repeatable to the bit.
     """
     policy = "float32"
-    if keras.backend.backend() == "tensorflow":
+    if _on_tensorflow():
         import tensorflow as tf
 
         if not tf.config.list_physical_devices("GPU"):
@@ -79,7 +83,7 @@ def prepare(seed):
 
 def _on_all_devices():
     """The context in which to build a network, so that several accelerators share each batch."""
-    if keras.backend.backend() == "tensorflow":
+    if _on_tensorflow():
         import tensorflow as tf
 
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -133,6 +137,7 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
         "versions": workspace.versions(),
         "code": workspace.code_version(),
         "device": workspace.device_name(),
+        "devices": trainer.distribute_strategy.num_replicas_in_sync if _on_tensorflow() else 1,
         "precision": precision,
     }
     same = ("recipe", "seed", "manifest", "counts", "validation", "precision")
@@ -166,7 +171,7 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
             raise
         raise TrainingError(
             f"The memory does not hold batches of {chosen.batch_size} images. Restart the runtime and use "
-            f"smaller ones, for instance recipes.recipe(RECIPE, batch_size={max(chosen.batch_size // 2, 1)})."
+            f"smaller ones, for instance batch_size={max(chosen.batch_size // 2, 1)} in the recipe."
         ) from error
     finally:
         watch.close()
@@ -197,8 +202,9 @@ def _with_augmentation(network, chosen, steps, seed):
     trainer = keras.Model(inputs, network(augmentation(chosen, seed)(inputs)))
     rate = chosen.learning_rate
     if chosen.cosine:
+        warm = max(min(steps, steps * chosen.epochs // 4), 1)  # one epoch, a quarter of a short training
         rate = keras.optimizers.schedules.CosineDecay(
-            rate / 100, steps * (chosen.epochs - 1) or 1, warmup_target=rate, warmup_steps=steps
+            rate / 100, steps * chosen.epochs - warm or 1, warmup_target=rate, warmup_steps=warm
         )
     on_cpu = workspace.device_name().startswith("CPU")
     trainer.compile(

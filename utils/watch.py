@@ -58,12 +58,11 @@ class Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         scores = scoring.score_table(self.network, self.pixels, self.validation)
         if not np.isfinite([logs["loss"], *scores.score]).all():
-            rate = float(self.model.optimizer.learning_rate)
+            rate = self.run.card["recipe"]["learning_rate"] / 3
             raise TrainingError(
                 f"In epoch {epoch + 1} the loss became {logs['loss']:.3g} and no longer means anything: the "
-                "steps were too large. Use a smaller learning rate, for instance "
-                f"recipes.recipe(RECIPE, learning_rate={rate / 3:.1g}). The state after epoch {epoch} is "
-                f"kept in {self.run.path}."
+                f"steps were too large. Use a smaller learning rate, for instance learning_rate={rate:.1g} "
+                f"in the recipe. The state after epoch {epoch} is kept in {self.run.path}."
             )
         result = metrics.measure(scores, 0.5)
         self.rows.append(
