@@ -385,3 +385,16 @@ def test_lack_of_memory_names_a_batch_size_to_try(radiographs, tmp_path):
 
     with pytest.raises(training.TrainingError, match=r"batches of 64 images.*batch_size=32"):
         fit_with(exhaust, 1, radiographs, tmp_path)
+
+
+def test_a_state_that_does_not_fit_is_said_and_not_used(radiographs, tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        fit_with(interrupt, 1, radiographs, tmp_path)
+    (run,) = runs.own_runs(make_workspace(tmp_path))
+    resume.Slots(run.path / "resume").write(state_of(1))  # of a network with one variable
+    wanted = {key: run.card[key] for key in ("recipe", "seed", "manifest")}
+    assert resume.find(make_workspace(tmp_path), wanted)[0] == run
+    with pytest.raises(KeyboardInterrupt):
+        fit_with(interrupt, 1, radiographs, tmp_path)
+    assert f"{run.name} is of another version or precision" in capsys.readouterr().out
+    assert len(runs.own_runs(make_workspace(tmp_path))) == 2

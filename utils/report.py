@@ -8,7 +8,8 @@ import pandas as pd
 from . import manifest, metrics, runs, style
 from .workspace import PROJECT, write_whole
 
-START, END = "<!-- results: python -m utils results -->", "<!-- end of results -->"
+SECTION = "<!-- {name}: python -m utils results -->", "<!-- end of {name} -->"
+SCHEDULES = runs.RELEASED / "schedules.csv"  # one row per training, written by `study`
 
 
 def summary(scores, threshold, resamples=2000):
@@ -114,12 +115,32 @@ def readme_results():
     return pd.concat([published, released_results()]).fillna("").to_markdown()
 
 
+def readme_schedules():
+    """What short trainings reach: mean and standard deviation over the seeds, from stored results."""
+    table = pd.read_csv(SCHEDULES)
+    rows = [
+        {
+            "recipe": recipe,
+            "epochs": epochs,
+            "seeds": len(part),
+            "seconds": f"{part.seconds.mean():.0f} ± {part.seconds.std():.0f}",
+            "compiling": f"{part.compile_seconds.mean():.0f}",
+            "Accuracy": f"{part.accuracy.mean():.3f} ± {part.accuracy.std():.3f}",
+            "AUC": f"{part.auc.mean():.3f} ± {part.auc.std():.3f}",
+            "device": ", ".join(part[["device", "precision"]].iloc[0]),
+        }
+        for (recipe, epochs), part in table.groupby(["recipe", "epochs"])
+    ]
+    return pd.DataFrame(rows).set_index("recipe").to_markdown()
+
+
 def update_readme():
-    """Put the current results between the two marks of README.md; returns the new text."""
+    """Put the current results between the marks of README.md; returns the new text."""
     path = PROJECT / "README.md"
     text = path.read_text(encoding="utf8")
-    before, rest = text.split(START)
-    _, after = rest.split(END)
-    text = f"{before}{START}\n\n{readme_results()}\n\n{END}{after}"
+    for name, table in {"results": readme_results(), "schedules": readme_schedules()}.items():
+        start, end = (mark.format(name=name) for mark in SECTION)
+        before, rest = text.split(start)
+        text = f"{before}{start}\n\n{table}\n\n{end}{rest.split(end)[1]}"
     write_whole(path, text)
     return text

@@ -8,12 +8,11 @@ import time
 import numpy as np
 import pandas as pd
 
-from . import manifest, metrics, recipes, runs, scoring, sources, training, workspace
+from . import manifest, metrics, recipes, report, runs, scoring, sources, training, workspace
 from .quiet import keras
 
 SCHEDULES = (2, 4, 8, 24)  # epochs
 SEEDS = range(5)
-SCHEDULE_TABLE = runs.RELEASED / "schedules.csv"
 
 
 class TestTrace(keras.callbacks.Callback):
@@ -95,7 +94,7 @@ def schedules():
         row |= result[["accuracy", "auc", "sensitivity", "specificity"]].to_dict()
         row |= {name: card[name] for name in ("device", "precision", "code")}
         rows.append(row)
-        workspace.write_whole(SCHEDULE_TABLE, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        workspace.write_whole(report.SCHEDULES, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
 
 
 def _compiling(run):

@@ -112,43 +112,9 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
     with _on_all_devices():
         network = build(chosen)
         trainer = _with_augmentation(network, chosen, len(batches), seed)
-    weights = class_weights(training) if chosen.class_weights else None
-    card = {
-        "recipe": dataclasses.asdict(chosen),
-        "changed": recipes.changes(chosen),
-        "seed": seed,
-        "synthetic": radiographs.synthetic,
-        "manifest": radiographs.digest,
-        "counts": {
-            "train": len(training),
-            "train_patients": int(training.patient.nunique()),
-            "val": len(validation),
-            "val_patients": int(validation.patient.nunique()),
-            "usable": len(radiographs.table),
-            "listed": len(radiographs.listed),
-            "parameters": network.count_params(),
-        },
-        "validation": f"fold {fold} of {manifest.FOLDS}, grouped by patient",
-        "class_names": [name for name, _ in manifest.classes(radiographs.listed)],
-        "class_weights": weights,
-        "preprocessing": pack.PREPROCESSING
-        + f"; then {chosen.side}x{chosen.side} the same way, values 0-255",
-        "kept": "the last epoch",
-        "versions": workspace.versions(),
-        "code": workspace.code_version(),
-        "device": workspace.device_name(),
-        "devices": trainer.distribute_strategy.num_replicas_in_sync if _on_tensorflow() else 1,
-        "precision": precision,
-    }
-    same = ("recipe", "seed", "manifest", "counts", "validation", "precision")
-    run, state = (None, None) if afresh else resume.find(ws, {key: card[key] for key in same})
-    if state:
-        run = mirror.bring_back(run, ws)
-        resume.restore(trainer, state)
-        batches.go_to(state["epoch"])
-        print(f"Going on with the unfinished run {run.name} after epoch {state['epoch']} of {chosen.epochs}.")
-    else:
-        run = runs.create(ws, chosen.name, seed, card)
+    choices = _choices(chosen, network, radiographs, training, validation, seed, fold)
+    run, state = _start_or_go_on(trainer, choices, _circumstances(trainer, precision), ws, afresh)
+    batches.go_to(state["epoch"] if state else 0)
     copy = mirror.Mirror(run, ws)
     print(f"Training {chosen.name}: {chosen.epochs} epochs, {len(training):,} images. Run folder: {run.path}")
     watch = Watch(network, radiographs, validation, run, len(batches), chosen.epochs, state)
@@ -157,7 +123,7 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
             batches,
             initial_epoch=len(watch.rows),
             epochs=chosen.epochs,
-            class_weight=weights,
+            class_weight=choices["class_weights"],
             shuffle=False,  # Keras would shuffle the steps by Python's global random state; Batches does it
             callbacks=[watch, *callbacks(run), resume.Keep(run, watch, copy)],
             verbose=0,
@@ -178,6 +144,63 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
     _finish(run, network, radiographs, validation, watch.seconds)
     mirror.discard(run.path / "resume")
     return copy.finish()
+
+
+def _choices(chosen, network, radiographs, training, validation, seed, fold):
+    """The part of the card that says which training this is."""
+    return {
+        "recipe": dataclasses.asdict(chosen),
+        "changed": recipes.changes(chosen),
+        "seed": seed,
+        "synthetic": radiographs.synthetic,
+        "manifest": radiographs.digest,
+        "counts": {
+            "train": len(training),
+            "train_patients": int(training.patient.nunique()),
+            "val": len(validation),
+            "val_patients": int(validation.patient.nunique()),
+            "usable": len(radiographs.table),
+            "listed": len(radiographs.listed),
+            "parameters": network.count_params(),
+        },
+        "validation": f"fold {fold} of {manifest.FOLDS}, grouped by patient",
+        "class_names": [name for name, _ in manifest.classes(radiographs.listed)],
+        "class_weights": class_weights(training) if chosen.class_weights else None,
+        "preprocessing": pack.PREPROCESSING
+        + f"; then {chosen.side}x{chosen.side} the same way, values 0-255",
+    }
+
+
+def _circumstances(trainer, precision):
+    """The part of the card that says where and with what the training ran."""
+    return {
+        "versions": workspace.versions(),
+        "code": workspace.code_version(),
+        "device": workspace.device_name(),
+        "devices": trainer.distribute_strategy.num_replicas_in_sync if _on_tensorflow() else 1,
+        "precision": precision,
+    }
+
+
+def _start_or_go_on(trainer, choices, circumstances, ws, afresh):
+    """A new Run; or an unfinished one with the same choices and its state, restored."""
+    run, state = (None, None) if afresh else resume.find(ws, choices)
+    if state:
+        try:
+            resume.restore(trainer, state)
+        except ValueError:
+            print(f"The unfinished run {run.name} is of another version or precision; starting anew.")
+            run, state = None, None
+    if not state:
+        card = choices | circumstances | {"kept": "the last epoch"}
+        return runs.create(ws, choices["recipe"]["name"], choices["seed"], card), None
+    run, epoch = mirror.bring_back(run, ws), state["epoch"]
+    earlier = run.card.get("continued", [])
+    run.update_card(continued=[*earlier, {"after_epoch": epoch} | circumstances])
+    print(
+        f"Going on with the unfinished run {run.name} after epoch {epoch} of {choices['recipe']['epochs']}."
+    )
+    return run, state
 
 
 def _take_best(network, run, watch):
