@@ -9,20 +9,33 @@ import warnings
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm, rankdata
 from sklearn.metrics import roc_curve
+from statsmodels.stats.proportion import proportion_confint
 
 from . import manifest
 
 THRESHOLD_RULE = "largest sum of sensitivity and specificity on the validation images (Youden 1950)"
 INTERVAL = "95 % interval: bootstrap of patients within each class, percentiles 2.5 and 97.5"
-METRICS = {
+AT_THRESHOLD = {
     "accuracy": "Accuracy",
-    "precision": "Precision (PPV)",
+    "balanced_accuracy": "Balanced accuracy",
     "sensitivity": "Sensitivity (recall)",
     "specificity": "Specificity",
+    "precision": "Precision (PPV)",
+    "npv": "Negative predictive value",
     "f1": "F1 score",
-    "auc": "AUC",
+    "mcc": "Matthews correlation",
 }
+RANKING = {"auc": "AUC", "auprc": "Area under precision-recall"}
+CALIBRATION = {
+    "brier": "Brier score",
+    "ece": "Expected calibration error",
+    "slope": "Calibration slope",
+    "intercept": "Calibration intercept",
+}
+METRICS = AT_THRESHOLD | RANKING | CALIBRATION
+BINS = 10  # of equal count, for the expected calibration error
 
 
 def choose_threshold(positive, scores):
@@ -77,23 +90,118 @@ def measure(scores, threshold):
     return pd.Series(point[0], index=list(METRICS))
 
 
+def as_if_independent(scores, threshold):
+    """Intervals that take every image as independent: Wilson for shares, DeLong for the AUC.
+
+    Returned like `evaluate`, for comparison with publications; they are too narrow where patients
+    have several images. Wilson 1927; DeLong, DeLong and Clarke-Pearson 1988.
+    """
+    count = confusion(manifest.positives(scores), scores.score, threshold)
+    tp, fp, fn, tn = (count[name] for name in ("tp", "fp", "fn", "tn"))
+    shares = {
+        "accuracy": (tp + tn, tp + tn + fp + fn),
+        "sensitivity": (tp, tp + fn),
+        "specificity": (tn, tn + fp),
+        "precision": (tp, tp + fp),
+        "npv": (tn, tn + fn),
+    }
+    rows = {
+        name: (right / of, *proportion_confint(right, of, method="wilson"))
+        for name, (right, of) in shares.items()
+        if of
+    }
+    if min(tp + fn, tn + fp) > 1:
+        hits, rejections = _placements(manifest.positives(scores) == 1, scores.score.to_numpy(float))
+        error = np.sqrt(hits.var(ddof=1) / len(hits) + rejections.var(ddof=1) / len(rejections))
+        reach = norm.ppf(0.975) * error
+        rows["auc"] = (hits.mean(), max(hits.mean() - reach, 0), min(hits.mean() + reach, 1))
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+    return table.rename_axis("metric")
+
+
+def _placements(ill, scores):
+    """For each ill image the share of well ones below it, and the reverse (ties count one half)."""
+    together = rankdata(scores)
+    hits = (together[ill] - rankdata(scores[ill])) / (~ill).sum()
+    rejections = 1 - (together[~ill] - rankdata(scores[~ill])) / ill.sum()
+    return hits, rejections
+
+
 def _measure(positive, scores, threshold, weights):
     """Metrics [resamples, metrics] of weighted images; weights: float [resamples, n]."""
     ill, called = positive == 1, scores >= threshold
     tp, fn = weights[:, ill & called].sum(1), weights[:, ill & ~called].sum(1)
     fp, tn = weights[:, ~ill & called].sum(1), weights[:, ~ill & ~called].sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.stack(
-            [
-                (tp + tn) / (tp + tn + fp + fn),
-                tp / (tp + fp),
-                tp / (tp + fn),
-                tn / (tn + fp),
-                2 * tp / (2 * tp + fp + fn),
-                _auc(ill, scores, weights),
-            ],
-            axis=1,
-        )
+        found = {
+            "accuracy": (tp + tn) / (tp + tn + fp + fn),
+            "balanced_accuracy": (tp / (tp + fn) + tn / (tn + fp)) / 2,
+            "sensitivity": tp / (tp + fn),
+            "specificity": tn / (tn + fp),
+            "precision": tp / (tp + fp),
+            "npv": tn / (tn + fn),
+            "f1": 2 * tp / (2 * tp + fp + fn),
+            "mcc": (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)),
+            "auc": _auc(ill, scores, weights),
+            "auprc": _average_precision(ill, scores, weights),
+            "brier": weights @ (scores - ill) ** 2 / weights.sum(1),
+            "ece": _calibration_error(ill, scores, weights),
+            **_recalibration(ill, scores, weights),
+        }
+    return np.stack([found[name] for name in METRICS], axis=1)
+
+
+def _average_precision(ill, scores, weights):
+    """Area under the precision-recall curve as a sum of steps, float [resamples]."""
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.diff(-scores[order], prepend=-np.inf))
+    found = np.add.reduceat(weights[:, order] * ill[order], starts, axis=1)
+    called = np.cumsum(np.add.reduceat(weights[:, order], starts, axis=1), axis=1)
+    precision = np.divide(np.cumsum(found, axis=1), called, out=np.zeros_like(called), where=called > 0)
+    return (found * precision).sum(1) / found.sum(1)
+
+
+def _calibration_error(ill, scores, weights):
+    """Mean distance between score and share of pneumonia, over BINS of equal count, float [resamples].
+
+    Naeini et al. 2015, with bins of equal count because most scores lie near 0 and 1.
+    """
+    rank = np.argsort(np.argsort(scores, kind="stable"))
+    bins = np.eye(BINS)[rank * BINS // len(scores)]
+    return np.abs((weights * (scores - ill)) @ bins).sum(1) / weights.sum(1)
+
+
+def _recalibration(ill, scores, weights):
+    """Slope and intercept of the calibration line on the scale of the logit, each float [resamples].
+
+    Slope: of a logistic regression of the labels on the logit of the scores; 1 is right, below 1
+    the scores are too extreme. Intercept: of that regression with a slope of 1; 0 is right, above 0
+    the scores are too low (Van Calster et al. 2019). NaN where the classes are separated.
+    """
+    clipped = np.clip(scores, 1e-6, 1 - 1e-6)
+    logit = np.log(clipped / (1 - clipped))
+    nothing = np.zeros_like(logit)
+    line = _logistic(ill, np.stack([np.ones_like(logit), logit]), nothing, weights)
+    large = _logistic(ill, np.ones((1, len(logit))), logit, weights)
+    return {"slope": line[:, 1], "intercept": large[:, 0]}
+
+
+def _logistic(ill, inputs, offset, weights, steps=30):
+    """Coefficients [resamples, k] of weighted logistic regressions, by Newton's method.
+
+    inputs: float [k, n]. Rows that do not converge, as where the classes are separated, are NaN.
+    """
+    coefficients = np.zeros((len(weights), len(inputs)))
+    with np.errstate(all="ignore"):
+        for _ in range(steps):
+            fitted = 1 / (1 + np.exp(-(coefficients @ inputs + offset)))
+            slope = (weights * (ill - fitted)) @ inputs.T
+            curvature = np.einsum("rn,in,jn->rij", weights * fitted * (1 - fitted), inputs, inputs)
+            curvature += 1e-12 * np.eye(len(inputs))
+            change = np.linalg.solve(curvature, slope[..., None])[..., 0]
+            coefficients = coefficients + np.clip(change, -5, 5)
+    coefficients[~(np.abs(change).max(axis=1) < 1e-6)] = np.nan
+    return coefficients
 
 
 def _auc(ill, scores, weights):

@@ -45,6 +45,10 @@ def learning_curves(history, counts, epochs=None):
     for axis in axes:
         axis.legend()
         axis.set_xlim(0, (epochs or history.epoch.max()) + 0.5)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        if len(history) == 1:  # a line needs two points
+            for line in axis.lines:
+                line.set_marker(".")
     letters(axes)
     return figure
 
@@ -123,8 +127,10 @@ def score_distributions(scores, threshold):
 @styled
 def metric_intervals(scores, results):
     """Each metric with its 95 % interval. results: {name: `metrics.evaluate` table of these scores}."""
-    figure, axis = axes_mm(ONE_COLUMN, 60)
-    names, size = list(metrics.METRICS), f"n = {len(scores):,} images"
+    figure, axis = axes_mm(ONE_COLUMN, 75)
+    shown = metrics.AT_THRESHOLD | metrics.RANKING
+    names, size = list(shown), f"n = {len(scores):,} images"
+    results = {name: table.loc[names] for name, table in results.items()}
     for place, (name, table) in enumerate(results.items()):
         y = np.arange(len(names)) + 0.22 * (place - (len(results) - 1) / 2)
         value = table.value.to_numpy()
@@ -134,7 +140,7 @@ def metric_intervals(scores, results):
         )
     low = np.nanmin([0.9, *(table.low.min() for table in results.values())])
     start = max(0, np.floor(low * 20 - 0.5) / 20)
-    axis.set(yticks=range(len(names)), yticklabels=metrics.METRICS.values(), xlim=(start, 1.005))
+    axis.set(yticks=range(len(names)), yticklabels=shown.values(), xlim=(start, 1.005))
     axis.set_xlabel(
         f"value with 95 % interval, {size}" + (f"\n(axis starts at {start:.2f})" if start else "")
     )
