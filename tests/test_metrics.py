@@ -129,7 +129,7 @@ def test_every_formula_agrees_with_scikit_learn_and_statsmodels(seed):
     labels, scores, weights = noisy(seed)
     called = scores >= 0.5
     logit = np.log(scores / (1 - scores))
-    found = dict(zip(metrics.METRICS, metrics._measure(labels, scores, 0.5, weights[None])[0], strict=True))
+    found = dict(zip(metrics.METRICS, metrics.weighted(labels, scores, 0.5, weights[None])[0], strict=True))
     family, kept = sm.families.Binomial(), {"sample_weight": weights}
     line = sm.GLM(labels, sm.add_constant(logit), family=family, freq_weights=weights).fit()
     large = sm.GLM(labels, np.ones(len(labels)), family=family, freq_weights=weights, offset=logit).fit()

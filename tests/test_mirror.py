@@ -5,6 +5,7 @@ import errno
 import io
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_a_state_on_drive_survives_any_failure_and_is_made_good(drive, fault, ca
     assert keep(3) == (False, 1, "")
     drive.fault = None
     worked, newest, said = keep(4)
-    assert worked and newest == 4 and "written again" in said
+    assert worked and newest == 4 and "can be written again" in said
     assert keep(5) == (True, 5, "")
 
 
@@ -79,7 +80,7 @@ def test_a_finished_run_that_cannot_be_copied_is_moved_later(drive, fault, capsy
     run.update_card(finished=True, model_digest=runs.file_digest(run.path / "model.keras"))
     drive.fault = fault
     assert copy.finish() == run == runs.find(drive.ws, run.name)
-    assert "moves it there" in capsys.readouterr().out
+    assert "moves the run there" in capsys.readouterr().out
     drive.fault = None
     mirror.make_good(drive.ws)
     found = runs.find(drive.ws, run.name)
@@ -118,3 +119,88 @@ def test_a_training_with_a_failing_drive_and_a_disconnect_ends_as_if_nothing_had
     weights = [model.load(found.path / "model.keras").get_weights() for found in (trained, moved)]
     for first, second in zip(*weights, strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+SWITCH = {}
+
+
+def audit(event, arguments):
+    """Fail the n-th and all later file operations below SWITCH["where"], and count them."""
+    if SWITCH and arguments and str(arguments[0]).startswith(SWITCH["where"]):
+        SWITCH["count"] += 1
+        if SWITCH["count"] > SWITCH["good"]:
+            raise OSError(errno.EIO, f"{event} fails", str(arguments[0]))
+
+
+sys.addaudithook(audit)  # sees every opening, listing, renaming and removing; cannot be taken away again
+
+
+def test_whatever_fails_first_on_drive_the_run_is_whole_in_the_end(drive, capsys):
+    """Drive breaks at the n-th file operation, for every n, and works again later."""
+    good = 0
+    while True:
+        shutil.rmtree(drive.ws.home)
+        drive.ws.home.mkdir()
+        run = runs.create(drive.ws, "compact", 0, CARD)
+        SWITCH.update(where=str(drive.ws.home), count=0, good=good)
+        copy = mirror.Mirror(run, drive.ws)
+        slots = resume.Slots(copy.target / "resume")
+        worked = [copy.attempt(lambda s=slots, e=epoch: s.write(state_of(e))) for epoch in (1, 2, 3)]
+        count, _ = SWITCH["count"], SWITCH.clear()
+        newest = resume.Slots(copy.target / "resume").newest  # as a new session would find it
+        assert (newest["epoch"] if newest else 0) >= sum(worked)
+        SWITCH.update(where=str(drive.ws.home), count=count, good=good)
+        (run.path / "model.keras").write_bytes(b"weights")
+        (run.path / "resume").mkdir()
+        (run.path / "resume" / "state_a.npz").write_bytes(state_of(3))
+        run.update_card(finished=True, model_digest=runs.file_digest(run.path / "model.keras"))
+        copy.finish()
+        broken, _ = SWITCH["count"] > good, SWITCH.clear()
+        mirror.make_good(drive.ws)
+        found = runs.find(drive.ws, run.name)
+        assert found.path == drive.ws.runs / run.name and not run.path.exists() and not runs.faults(found)
+        assert {path.name for path in found.path.iterdir()} <= {"card.json", "model.keras", "card.json.part"}
+        if not broken:
+            break
+        good += 1
+    assert good > 20
+    capsys.readouterr()
+
+
+def test_a_card_that_was_cut_on_drive_is_written_again(drive):
+    run = runs.create(drive.ws, "compact", 0, CARD)
+    copy = mirror.Mirror(run, drive.ws)
+    copy.attempt(lambda: None)
+    (copy.target / "card.json").write_bytes(b"")
+    run.update_card(finished=True, model_digest="")
+    assert copy.finish().card["finished"] and not run.path.exists()
+
+
+def test_a_run_brought_back_half_is_brought_back_again(drive):
+    run = runs.create(drive.ws, "compact", 0, CARD)
+    mirror.Mirror(run, drive.ws).attempt(lambda: None)
+    (run.path / "card.json").unlink()  # killed while it was copied
+    (found,) = runs.own_runs(drive.ws)
+    assert found.path.parent == drive.ws.runs
+    assert mirror.bring_back(found, drive.ws) == run and run.card["manifest"] == "x"
+
+
+def test_a_training_that_was_complete_on_drive_is_finished_with_its_history(drive, radiographs, monkeypatch):
+    chosen = recipes.recipe("fast", epochs=2)
+
+    def disconnect(*_, **__):
+        raise ConnectionError
+
+    with monkeypatch.context() as broken, pytest.raises(ConnectionError):
+        broken.setattr(training, "_finish", disconnect)
+        training.fit(chosen, radiographs, drive.ws)
+    shutil.rmtree(drive.ws.scratch)
+    run = training.fit(chosen, radiographs, drive.ws)
+    assert run.path.parent == drive.ws.runs and run.finished
+    assert len(run.history()) == run.card["epochs_done"] == 2 == run.card["continued"][0]["after_epoch"]
+
+
+def test_without_drive_a_training_is_not_started(drive, radiographs):
+    drive.fault = "the mount vanishes"
+    with pytest.raises(training.TrainingError, match=r"not connected\. Run the Setup cell again"):
+        training.fit(recipes.recipe("fast", epochs=2), radiographs, drive.ws)

@@ -35,12 +35,11 @@ def test_neither_own_nor_released_run_names_notebook_03(tmp_path):
 def test_an_unfinished_run_is_called_unfinished_and_not_taken(tmp_path):
     ws = make_workspace(tmp_path)
     run = runs.create(ws, "compact", 0, card())
-    run.update_card(epochs_done=3)
     assert "UNFINISHED" in str(run)
-    assert "unfinished: it stopped after 3 epochs" in runs.faults(run)[0]
+    assert "unfinished; notebook 03 goes on with it" in runs.faults(run)[0]
     with pytest.raises(runs.RunError, match=f"{run.name} there is unfinished"):
         runs.find(ws)
-    with pytest.raises(runs.RunError, match=r"stopped after 3 epochs\. Choose another run"):
+    with pytest.raises(runs.RunError, match=r"notebook 03 goes on with it\. Until then choose another run"):
         runs.find(ws, run.name)
 
 

@@ -10,6 +10,8 @@ Results           runs (the run folder), scoring (pictures to scores), metrics (
 Reports           style, plots and plots_data (figures), report (tables and files)
 """
 
+import os
+
 __version__ = "0.1.0"
 
 
@@ -23,7 +25,7 @@ def start(use_drive=True):
     from . import mirror, runs, sources, workspace
     from .images import UnreadableImage
 
-    if use_drive and workspace.in_colab() and not workspace.DRIVE.is_dir():
+    if use_drive and workspace.in_colab() and not os.path.isdir(workspace.DRIVE):
         from . import drive
 
         try:

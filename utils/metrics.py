@@ -69,16 +69,42 @@ def evaluate(scores, threshold, resamples=2000, seed=0):
 
     scores: columns label, patient, score (the contract of `scores_*.csv`).
     Returns a table indexed by metric with value, low, high; a metric that is not defined,
-    such as the AUC when one class is missing, is NaN. Interval: see INTERVAL; patients, not
-    images, are resampled, because images of one patient are alike (Field and Welsh 2007).
+    such as the AUC when one class is missing, is NaN.
     """
+    measure(scores, threshold)  # refuses what are no scores
     positive, value = manifest.positives(scores), scores.score.to_numpy(float)
-    point = measure(scores, threshold)
-    spread = _resample(positive, value, threshold, scores.patient.to_numpy(), resamples, seed)
+    table = bootstrap(scores, lambda weights: weighted(positive, value, threshold, weights), resamples, seed)
+    return table.set_index(pd.Index(METRICS, name="metric"))
+
+
+def bootstrap(scores, statistic, resamples=2000, seed=0):
+    """Any statistics of a scores table with their intervals: columns value, low, high.
+
+    statistic: function of weights, float [resamples, n], that returns [resamples, statistics].
+    Interval: see INTERVAL; patients, not images, are drawn anew, because images of one patient are
+    alike (Field and Welsh 2007), and within each class, so that both keep their size.
+    """
+    point = statistic(np.ones((1, len(scores))))[0]
+    drawn = np.concatenate([statistic(weights) for weights in resampled(scores, resamples, seed)])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a metric that is NaN in every resample
-        low, high = (np.nanpercentile(spread, q, axis=0) for q in (2.5, 97.5))
-    return pd.DataFrame({"value": point, "low": low, "high": high}, index=pd.Index(METRICS, name="metric"))
+        warnings.simplefilter("ignore", RuntimeWarning)  # a statistic that is NaN in every resample
+        low, high = (np.nanpercentile(drawn, q, axis=0) for q in (2.5, 97.5))
+    return pd.DataFrame({"value": point, "low": low, "high": high})
+
+
+def resampled(scores, resamples, seed=0):
+    """Bootstrap samples as weights: yields float [at most 250, n] until there are `resamples`."""
+    rng = np.random.default_rng(seed)
+    positive, patients = manifest.positives(scores), scores.patient.to_numpy()
+    for first in range(0, resamples, 250):  # in parts, so that memory stays small
+        part = min(250, resamples - first)
+        weights = np.zeros((part, len(scores)))
+        for label in np.unique(positive):
+            members = np.flatnonzero(positive == label)
+            names, codes = np.unique(patients[members], return_inverse=True)
+            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=part)
+            weights[:, members] = times[:, codes]
+        yield weights
 
 
 def measure(scores, threshold):
@@ -86,7 +112,7 @@ def measure(scores, threshold):
     value = scores.score.to_numpy(float)
     if not len(value) or not np.isfinite(value).all() or value.min() < 0 or value.max() > 1:
         raise ValueError("Scores must be numbers between 0 and 1: the probability of pneumonia.")
-    point = _measure(manifest.positives(scores), value, threshold, np.ones((1, len(value))))
+    point = weighted(manifest.positives(scores), value, threshold, np.ones((1, len(value))))
     return pd.Series(point[0], index=list(METRICS))
 
 
@@ -127,7 +153,7 @@ def _placements(ill, scores):
     return hits, rejections
 
 
-def _measure(positive, scores, threshold, weights):
+def weighted(positive, scores, threshold, weights):
     """Metrics [resamples, metrics] of weighted images; weights: float [resamples, n]."""
     ill, called = positive == 1, scores >= threshold
     tp, fn = weights[:, ill & called].sum(1), weights[:, ill & ~called].sum(1)
@@ -178,15 +204,19 @@ def _recalibration(ill, scores, weights):
     the scores are too extreme. Intercept: of that regression with a slope of 1; 0 is right, above 0
     the scores are too low (Van Calster et al. 2019). NaN where the classes are separated.
     """
-    clipped = np.clip(scores, 1e-6, 1 - 1e-6)
-    logit = np.log(clipped / (1 - clipped))
-    nothing = np.zeros_like(logit)
-    line = _logistic(ill, np.stack([np.ones_like(logit), logit]), nothing, weights)
-    large = _logistic(ill, np.ones((1, len(logit))), logit, weights)
+    x = logit(scores)
+    line = logistic(ill, np.stack([np.ones_like(x), x]), np.zeros_like(x), weights)
+    large = logistic(ill, np.ones((1, len(x))), x, weights)
     return {"slope": line[:, 1], "intercept": large[:, 0]}
 
 
-def _logistic(ill, inputs, offset, weights, steps=30):
+def logit(probability):
+    """log(p / (1 - p)); 0 and 1 are taken as 0.000001 away from there."""
+    clipped = np.clip(np.asarray(probability, float), 1e-6, 1 - 1e-6)
+    return np.log(clipped / (1 - clipped))
+
+
+def logistic(ill, inputs, offset, weights, steps=30):
     """Coefficients [resamples, k] of weighted logistic regressions, by Newton's method.
 
     inputs: float [k, n]. Rows that do not converge, as where the classes are separated, are NaN.
@@ -212,19 +242,3 @@ def _auc(ill, scores, weights):
     well_weight = np.add.reduceat(weights[:, order] * ~ill[order], starts, axis=1)
     below = np.cumsum(well_weight, axis=1) - well_weight / 2
     return (ill_weight * below).sum(1) / (ill_weight.sum(1) * well_weight.sum(1))
-
-
-def _resample(positive, scores, threshold, patients, resamples, seed):
-    """Metrics of bootstrap samples [resamples, metrics]: patients drawn within each class."""
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for first in range(0, resamples, 250):  # in parts, so that memory stays small
-        part = min(250, resamples - first)
-        weights = np.zeros((part, len(scores)))
-        for label in np.unique(positive):
-            members = np.flatnonzero(positive == label)
-            names, codes = np.unique(patients[members], return_inverse=True)
-            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=part)
-            weights[:, members] = times[:, codes]
-        drawn.append(_measure(positive, scores, threshold, weights))
-    return np.concatenate(drawn)

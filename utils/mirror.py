@@ -9,6 +9,8 @@ import shutil
 
 from . import runs, workspace
 
+NOT_COPIED = ("resume", "*.part", "partial.keras")  # what a training needs while it runs
+
 
 def put(path, content):
     """Write bytes in place, sync, and read them back; raises OSError if that fails."""
@@ -38,13 +40,14 @@ class Mirror:
         except OSError as error:
             if not self.failing:
                 print(
-                    f"The copy in {self.target} cannot be written ({error}). Nothing is lost: the run is "
-                    f"in {self.run.path}, and the copy is tried again."
+                    f"{self.target} cannot be written ({error}). If it is on Google Drive: is Drive full, or "
+                    f"its trash? Until it works again the run is in {self.run.path}, and the copy is "
+                    "tried again by itself."
                 )
             self.failing = True
             return False
         if self.failing:
-            print(f"The copy in {self.target} can be written again and is up to date.")
+            print(f"{self.target} can be written again and is up to date.")
         self.failing = False
         return True
 
@@ -57,17 +60,18 @@ class Mirror:
             return runs.Run(self.target)
         print(
             f"The finished run is still in {self.run.path}, which is lost when this runtime ends. Once the "
-            "project's folder can be written, the setup cell of any notebook moves it there."
+            "project's folder can be written, run the setup cell of any notebook: it moves the run there."
         )
         return self.run
 
     def _copy_all(self):
-        if runs.Run(self.target).finished:
-            return
-        files = [path for path in self.run.path.rglob("*") if path.is_file()]
-        # the card last: it says that the run is finished
-        for path in sorted(files, key=lambda path: (path.name == "card.json", path)):
-            self._copy(path)
+        kept = shutil.ignore_patterns(*NOT_COPIED)
+        names = [path.name for path in self.run.path.iterdir()]
+        for name in sorted(set(names) - kept(self.run.path, names), key=lambda name: name == "card.json"):
+            path = self.run.path / name  # the card last: it says that the run is finished
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if file.is_file():
+                    self._copy(file)
         discard(self.target / "resume")
 
     def _copy(self, path):
@@ -83,10 +87,9 @@ class Mirror:
 
 def bring_back(run, ws):
     """The run as a folder on the local disk; after a disconnect only its copy is left."""
-    if run.path.parent == ws.local_runs:
-        return run
     local = ws.local_runs / run.name
-    shutil.copytree(run.path, local, ignore=shutil.ignore_patterns("resume"))
+    if run.path != local:
+        shutil.copytree(run.path, local, ignore=shutil.ignore_patterns(*NOT_COPIED), dirs_exist_ok=True)
     return runs.Run(local)
 
 
@@ -95,8 +98,8 @@ def make_good(ws):
     if ws.local_runs == ws.runs:
         return
     for run in runs.all_runs(ws.local_runs):
-        if run.finished:
-            Mirror(run, ws).finish()
+        if run.finished and Mirror(run, ws).finish() != run:
+            print(f"The finished run {run.name} is now in {ws.runs}.")
 
 
 def discard(folder):

@@ -42,16 +42,16 @@ class Keep(keras.callbacks.Callback):
 
     State: every variable of the model and its optimizer (weights, moments, step count, the random
     states of augmentation and dropout, which Keras' own weight files leave out), the epoch, the
-    history, and the weights of the epoch with the lowest validation loss.
+    history, the card, and the weights of the epoch with the lowest validation loss.
     """
 
     def __init__(self, run, watch, mirror):
         super().__init__()
-        self.watch, self.mirror, self.next = watch, mirror, 0.0
+        self.run, self.watch, self.mirror, self.next = run, watch, mirror, 0.0
         self.here, self.there = (Slots(folder / "resume") for folder in (run.path, mirror.target))
 
     def on_epoch_end(self, epoch, logs=None):
-        content = _content(self.model, epoch + 1, self.watch)
+        content = _content(self.model, epoch + 1, self.watch, self.run.card)
         self.here.write(content)
         started = time.monotonic()
         if self.mirror.needed and started >= self.next:
@@ -64,35 +64,31 @@ def _variables(model):
     return [*model.variables, *model.optimizer.variables]
 
 
-def _content(model, epoch, watch):
+def _content(model, epoch, watch, card):
     """A state as the bytes of an .npz file."""
-    content = io.BytesIO()
+    best_epoch, best = watch.best
+    texts = {"epoch": epoch, "best_epoch": best_epoch, "history": watch.rows, "card": card}
     arrays = {f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_variables(model))}
-    arrays |= {f"best{i}": value for i, value in enumerate(watch.best)}
-    np.savez(content, epoch=epoch, history=json.dumps(watch.rows), **arrays)
+    arrays |= {f"best{i}": value for i, value in enumerate(best)}
+    content = io.BytesIO()
+    np.savez(content, texts=json.dumps(texts), **arrays)
     return content.getvalue()
 
 
 def _read(path):
-    """The state in a file: {epoch, history, variables, best}; None if it is missing or damaged."""
+    """The state in a file: {epoch, history, card, variables, best}; None if it is missing or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip():
                 return None
         with np.load(path) as stored:
             arrays = dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        texts = json.loads(str(arrays.pop("texts")))
+        best = [arrays.pop(f"best{i}") for i in range(sum(name.startswith("best") for name in arrays))]
+        variables = [arrays[f"variable{i}"] for i in range(len(arrays))]
+    except Exception:  # whatever is wrong with it, the other file may be whole
         return None
-    series = {
-        kind: [arrays[f"{kind}{i}"] for i in range(sum(name.startswith(kind) for name in arrays))]
-        for kind in ("variable", "best")
-    }
-    return {
-        "epoch": int(arrays["epoch"]),
-        "history": json.loads(str(arrays["history"])),
-        "variables": series["variable"],
-        "best": series["best"],
-    }
+    return texts | {"variables": variables, "best": (texts["best_epoch"], best)}
 
 
 def restore(model, state):
@@ -106,7 +102,7 @@ def restore(model, state):
 
 
 def find(ws, wanted):
-    """The newest unfinished run that can go on: (Run, state), or (None, None).
+    """Unfinished runs that can go on, newest first: yields (Run, state).
 
     wanted: card entries that must be the same, such as recipe, seed and manifest. The state is the
     later one of the run folder here and of its copy in the project's home.
@@ -119,5 +115,4 @@ def find(ws, wanted):
         places = {ws.local_runs / run.name, ws.runs / run.name}
         states = [state for place in places if (state := Slots(place / "resume").newest)]
         if states:
-            return run, max(states, key=lambda state: state["epoch"])
-    return None, None
+            yield run, max(states, key=lambda state: state["epoch"])

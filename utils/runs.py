@@ -98,18 +98,25 @@ def own_runs(ws):
     for run in [*all_runs(ws.runs), *all_runs(ws.local_runs)]:
         if run.name not in found or not found[run.name].finished:
             found[run.name] = run
-    return sorted(found.values(), key=lambda run: (run.card["created"], run.name))
+    return _by_age(found.values())
 
 
 def all_runs(folder):
     """Runs in a folder, oldest first; folders without a readable card are passed over."""
-    found = []
-    for card in Path(folder).glob("*/card.json"):
+    try:
+        return _by_age(Run(card.parent) for card in Path(folder).glob("*/card.json"))
+    except OSError:  # Drive is gone
+        return []
+
+
+def _by_age(found):
+    aged = []
+    for run in found:
         try:
-            found.append((Run(card.parent).card["created"], card.parent.name, Run(card.parent)))
+            aged.append((run.card["created"], run.name, run))
         except RunError:
             continue
-    return [run for _, _, run in sorted(found, key=lambda entry: entry[:2])]
+    return [run for _, _, run in sorted(aged, key=lambda entry: entry[:2])]
 
 
 def find(ws, name="", radiographs=None):
@@ -125,9 +132,7 @@ def find(ws, name="", radiographs=None):
             known = ", ".join(run.name for run in [*own, *shipped]) or "none"
             raise RunError(f"There is no run {name} in {ws.runs} or {RELEASED}. Known runs: {known}.")
         if not named[0].finished:
-            raise RunError(
-                f"{name}: {faults(named[0])[0]} Choose another run, or train again in notebook 03."
-            )
+            raise RunError(f"{name}: {faults(named[0])[0]} Until then choose another run.")
         return named[0]
     compact = released("compact")
     finished = [run for run in [*([compact] if compact else []), *own] if run.finished]
@@ -158,7 +163,7 @@ def faults(run, radiographs=None):
     if card["version"] > CARD_VERSION:
         found.append("This run was written by a newer version of the project; update the project first.")
     if not card["finished"]:
-        found.append(f"This run is unfinished: it stopped after {card.get('epochs_done', 0)} epochs.")
+        found.append("This run is unfinished; notebook 03 goes on with it.")
     weights = run.path / "model.keras"
     if card["finished"] and weights.exists() and file_digest(weights) != card["model_digest"]:
         found.append("model.keras is not the file this run wrote; copy the run folder again.")

@@ -59,15 +59,17 @@ class Compiling(keras.callbacks.Callback):
         self.ends.append(time.perf_counter())
 
     def on_train_end(self, logs=None):
-        first, *others = np.diff(self.ends)
-        self.run.update_card(compile_seconds=round(first - float(np.median(others)), 1))
+        if len(self.ends) > 2:
+            first, *others = np.diff(self.ends)
+            before = self.run.card.get("compile_seconds", 0)  # of sessions before a break
+            self.run.update_card(compile_seconds=round(before + first - float(np.median(others)), 1))
 
 
 def published():
     """The published recipe to its end, 300 epochs, with a trace of the test accuracy on the way."""
     ws = workspace.open_workspace()
     radiographs = sources.load(ws)
-    run = training.fit(
+    run = _trained(
         recipes.recipe("published"), radiographs, ws, callbacks=lambda run: [TestTrace(run, radiographs)]
     )
     print(scoring.test_scores(run, radiographs)[1])
@@ -83,7 +85,7 @@ def schedules():
     rows = []
     for epochs, seed in itertools.product(SCHEDULES, SEEDS):
         chosen = recipes.recipe("fast", epochs=epochs)
-        run = _finished(ws, chosen, seed) or training.fit(chosen, radiographs, ws, seed, callbacks=_compiling)
+        run = _trained(chosen, radiographs, ws, seed, callbacks=lambda run: [Compiling(run)])
         result = metrics.measure(scoring.test_scores(run, radiographs)[0], 0.5)
         card = run.card
         row = {"recipe": chosen.name, "epochs": epochs, "seed": seed}
@@ -97,16 +99,14 @@ def schedules():
         workspace.write_whole(report.SCHEDULES, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
 
 
-def _compiling(run):
-    return [Compiling(run)]
-
-
-def _finished(ws, chosen, seed):
-    """The finished own run of a recipe, as it is, and a seed; or None."""
+def _trained(chosen, radiographs, ws, seed=0, **kwargs):
+    """The finished run of a recipe and a seed, trained now if there is none."""
     wanted = json.loads(json.dumps(dataclasses.asdict(chosen)))  # tuples are lists in a card
     for run in runs.own_runs(ws):
-        if run.finished and run.card["recipe"] == wanted and run.card["seed"] == seed:
+        card = run.card
+        if card["finished"] and (card["recipe"], card["seed"]) == (wanted, seed):
             return run
+    return training.fit(chosen, radiographs, ws, seed, **kwargs)
 
 
 EXPERIMENTS = {"published": published, "schedules": schedules}

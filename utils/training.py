@@ -99,7 +99,7 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
     a CPU with the very result that it would have had without the break; afresh=True starts anew.
     Validation is one fold, grouped by patient; it is watched, and the threshold is chosen on
     it, but the network of the last epoch is kept: the number of epochs is fixed beforehand. Only
-    where the user stops the training is it the network with the lowest validation loss so far.
+    where the user stops a notebook is it the network with the lowest validation loss so far.
     callbacks: given the Run, further Keras callbacks.
     Raises SettingsError before any work if a setting cannot work, and TrainingError if the
     training cannot go on.
@@ -116,8 +116,11 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
     run, state = _start_or_go_on(trainer, choices, _circumstances(trainer, precision), ws, afresh)
     batches.go_to(state["epoch"] if state else 0)
     copy = mirror.Mirror(run, ws)
+    if copy.needed:
+        copy.attempt(lambda: None)  # claims the name of the run
     print(f"Training {chosen.name}: {chosen.epochs} epochs, {len(training):,} images. Run folder: {run.path}")
     watch = Watch(network, radiographs, validation, run, len(batches), chosen.epochs, state)
+    kept = "the last epoch"
     try:
         trainer.fit(
             batches,
@@ -129,19 +132,21 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
             verbose=0,
         )
     except KeyboardInterrupt:
-        if not watch.rows:
-            raise
-        _take_best(network, run, watch)
+        if not (watch.rows and workspace.in_notebook()):
+            raise  # in a plain process, Ctrl-C is a pause
+        kept = f"epoch {watch.best[0]}, which has the lowest validation loss; stopped by the user"
+        network.set_weights(watch.best[1])
+        print(f"Stopped after epoch {len(watch.rows)} of {chosen.epochs}. Kept is epoch {watch.best[0]}.")
     except Exception as error:
-        if not re.search("ResourceExhausted|out of memory|RESOURCE_EXHAUSTED", f"{type(error)} {error}"):
+        if not re.search("ResourceExhausted|MemoryError|out of memory|RESOURCE_EX", f"{type(error)} {error}"):
             raise
         raise TrainingError(
-            f"The memory does not hold batches of {chosen.batch_size} images. Restart the runtime and use "
-            f"smaller ones, for instance batch_size={max(chosen.batch_size // 2, 1)} in the recipe."
-        ) from error
+            f"The memory does not hold batches of {chosen.batch_size} images. Restart the runtime and in the "
+            f'Settings cell, use changes["batch_size"] = {max(chosen.batch_size // 2, 1)}.'
+        ) from None
     finally:
         watch.close()
-    _finish(run, network, radiographs, validation, watch.seconds)
+    _finish(run, network, radiographs, validation, kept=kept, seconds=round(watch.seconds, 1))
     mirror.discard(run.path / "resume")
     return copy.finish()
 
@@ -184,33 +189,26 @@ def _circumstances(trainer, precision):
 
 def _start_or_go_on(trainer, choices, circumstances, ws, afresh):
     """A new Run; or an unfinished one with the same choices and its state, restored."""
-    run, state = (None, None) if afresh else resume.find(ws, choices)
-    if state:
+    try:
+        workspace.check_connected(ws.runs)
+    except OSError as error:
+        raise TrainingError(f"{error}. Run the Setup cell again before you train.") from None
+    for run, state in () if afresh else resume.find(ws, choices):
         try:
             resume.restore(trainer, state)
         except ValueError:
-            print(f"The unfinished run {run.name} is of another version or precision; starting anew.")
-            run, state = None, None
-    if not state:
-        card = choices | circumstances | {"kept": "the last epoch"}
-        return runs.create(ws, choices["recipe"]["name"], choices["seed"], card), None
-    run, epoch = mirror.bring_back(run, ws), state["epoch"]
-    earlier = run.card.get("continued", [])
-    run.update_card(continued=[*earlier, {"after_epoch": epoch} | circumstances])
-    print(
-        f"Going on with the unfinished run {run.name} after epoch {epoch} of {choices['recipe']['epochs']}."
-    )
-    return run, state
-
-
-def _take_best(network, run, watch):
-    """After a stop by the user: the network of the best epoch, and a card that says so."""
-    done, best = len(watch.rows), watch.best_epoch
-    network.set_weights(watch.best)
-    run.update_card(
-        kept=f"epoch {best}, which has the lowest validation loss of the {done} done; stopped by the user"
-    )
-    print(f"Stopped after epoch {done} of {watch.epochs}. The network of epoch {best} is kept.")
+            print(
+                f"The unfinished run {run.name} cannot go on here: it was computed in "
+                f"{run.card['precision']} on {run.card['device']} with commit {run.card['code']}."
+            )
+            continue
+        run, epoch = mirror.bring_back(run, ws), state["epoch"]
+        earlier = state["card"].get("continued", [])
+        run.update_card(continued=[*earlier, {"after_epoch": epoch} | circumstances])
+        of = choices["recipe"]["epochs"]
+        print(f"Going on with the unfinished run {run.name} after epoch {epoch} of {of}.")
+        return run, state
+    return runs.create(ws, choices["recipe"]["name"], choices["seed"], choices | circumstances), None
 
 
 def class_weights(table):
@@ -239,7 +237,7 @@ def _with_augmentation(network, chosen, steps, seed):
     return trainer
 
 
-def _finish(run, network, radiographs, validation, seconds):
+def _finish(run, network, radiographs, validation, **entries):
     """Save the float32 network, score the validation images, choose the threshold, close the card."""
     final = model.in_float32(network)
     partial = run.path / "partial.keras"
@@ -255,8 +253,8 @@ def _finish(run, network, radiographs, validation, seconds):
             "data": "validation images of this run",
         },
         model_digest=runs.file_digest(run.path / "model.keras"),
-        seconds=round(seconds, 1),
         finished=True,
+        **entries,
     )
 
 

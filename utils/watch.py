@@ -22,14 +22,14 @@ class TrainingError(RuntimeError):
 class Watch(keras.callbacks.Callback):
     """After each epoch: score the validation images, write history.csv, show how it goes.
 
-    rows: one dictionary per epoch. best: the weights of the epoch with the lowest validation loss.
+    rows: one dictionary per epoch. best: (epoch, weights) of the lowest validation loss so far.
     """
 
     def __init__(self, network, radiographs, validation, run, steps, epochs, state):
         super().__init__()
         self.network, self.pixels, self.validation = network, radiographs.pixels, validation
         self.run, self.epochs, self.counts = run, epochs, run.card["counts"]
-        self.rows, self.best = (state["history"], state["best"]) if state else ([], [])
+        self.rows, self.best = (state["history"], state["best"]) if state else ([], (0, []))
         self.note = "synthetic phantom" if radiographs.synthetic else ""
         self.figure, self.drawn = None, -math.inf
         self.bar = tqdm(
@@ -39,14 +39,12 @@ class Watch(keras.callbacks.Callback):
             mininterval=1,
             disable=not workspace.in_notebook(),
         )
+        if self.rows:  # brought back from Drive, where only the state was kept
+            self._write()
 
     @property
     def seconds(self):
         return sum(row["seconds"] for row in self.rows)
-
-    @property
-    def best_epoch(self):
-        return min(self.rows, key=lambda row: row["val_loss"])["epoch"]
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
@@ -60,30 +58,32 @@ class Watch(keras.callbacks.Callback):
         if not np.isfinite([logs["loss"], *scores.score]).all():
             rate = self.run.card["recipe"]["learning_rate"] / 3
             raise TrainingError(
-                f"In epoch {epoch + 1} the loss became {logs['loss']:.3g} and no longer means anything: the "
-                f"steps were too large. Use a smaller learning rate, for instance learning_rate={rate:.1g} "
-                f"in the recipe. The state after epoch {epoch} is kept in {self.run.path}."
+                f"In epoch {epoch + 1} the network broke down (loss {logs['loss']:.3g}): the steps were too "
+                f'large. In the Settings cell, use changes["learning_rate"] = {rate:.1g}.'
+                + (f" The state after epoch {epoch} is kept in {self.run.path}." if epoch else "")
             )
         result = metrics.measure(scores, 0.5)
-        self.rows.append(
-            {
-                "epoch": epoch + 1,
-                "loss": logs["loss"],
-                "accuracy": logs["accuracy"],
-                "val_loss": log_loss(manifest.positives(scores), scores.score, labels=[0, 1]),
-                "val_accuracy": result.accuracy,
-                "val_auc": result.auc,
-                "val_sensitivity": result.sensitivity,
-                "val_specificity": result.specificity,
-                "seconds": round(time.perf_counter() - self.started, 2),
-            }
-        )
-        if self.best_epoch == epoch + 1:
-            self.best = self.network.get_weights()
+        row = {
+            "epoch": epoch + 1,
+            "loss": logs["loss"],
+            "accuracy": logs["accuracy"],
+            "val_loss": log_loss(manifest.positives(scores), scores.score, labels=[0, 1]),
+            "val_accuracy": result.accuracy,
+            "val_auc": result.auc,
+            "val_sensitivity": result.sensitivity,
+            "val_specificity": result.specificity,
+            "seconds": round(time.perf_counter() - self.started, 2),
+        }
+        if row["val_loss"] < min((earlier["val_loss"] for earlier in self.rows), default=math.inf):
+            self.best = epoch + 1, self.network.get_weights()
+        self.rows.append(row)
+        self._write()
+        self._show(epoch + 1)
+
+    def _write(self):
         history = pd.DataFrame(self.rows).to_csv(index=False, float_format="%.6g")
         workspace.write_whole(self.run.path / "history.csv", history)
-        self.run.update_card(epochs_done=epoch + 1)
-        self._show(epoch + 1)
+        self.run.update_card(epochs_done=len(self.rows))
 
     def close(self):
         """Leave bar and figure in their last state, however the training ended."""

@@ -66,7 +66,8 @@ class Workspace:
 
 def open_workspace(use_drive=True):
     """Read the headless settings (CXR_HOME, CXR_QUICK, CXR_DATA) and return a Workspace."""
-    default = DRIVE / NAME if use_drive and DRIVE.is_dir() else PROJECT / "results"
+    here = Path("/content/cxr") if in_colab() else PROJECT / "results"
+    default = DRIVE / NAME if use_drive and os.path.isdir(DRIVE) else here
     home = Path(os.environ.get("CXR_HOME") or default).expanduser().resolve()
     scratch = Path("/content/cxr") if in_colab() else home
     data = os.environ.get("CXR_DATA")
