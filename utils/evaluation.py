@@ -1,0 +1,201 @@
+"""What a thorough evaluation asks beyond the metrics of one table of scores. No TensorFlow, no images."""
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.contingency_tables import mcnemar
+
+from . import manifest, metrics
+
+ACT_FROM = np.linspace(0.01, 0.6, 60)  # probabilities of pneumonia
+FEW = 30  # images; below this an interval is a rough guess
+
+
+class ScoresError(ValueError):
+    """Scores that cannot be evaluated; the message says what is wrong and what to do."""
+
+
+def check(scores, listed=None):
+    """Sentences about what limits an evaluation of these scores; empty if nothing does.
+
+    listed: the manifest of the images in use. Raises ScoresError if the scores are not of its images.
+    """
+    missing = {"path", "patient", "label", "score"} - set(scores)
+    if missing:
+        raise ScoresError(f"The scores have no column {', '.join(sorted(missing))}. They need all four.")
+    if not scores.score.between(0, 1).all():
+        raise ScoresError(
+            f"{(~scores.score.between(0, 1)).sum()} of {len(scores):,} scores are missing or not between 0 "
+            "and 1. A score is the probability of pneumonia."
+        )
+    if listed is not None and (unknown := ~scores.path.isin(listed.path)).any():
+        raise ScoresError(
+            f"{unknown.sum()} of {len(scores):,} scores are of images that the manifest does not list, such "
+            f"as {scores.path[unknown].iloc[0]}. They belong to other images."
+        )
+    found = []
+    labels = scores.groupby("patient").label.nunique()
+    if scores.label.nunique() < 2:
+        found.append(
+            f"All images are {scores.label.iloc[0]}: what compares classes, such as the AUC, is not defined."
+        )
+    if (labels > 1).any():
+        found.append(
+            f"{(labels > 1).sum()} patients have images in both classes; they are drawn separately in each."
+        )
+    if len(scores) < FEW:
+        found.append(f"{len(scores)} images are few: the intervals are rough guesses.")
+    if scores.score.nunique() == 1:
+        found.append("All scores are equal: the network does not look at the picture.")
+    elif metrics.measure(scores, 0.5).auc < 0.3:
+        found.append(
+            "The AUC is far below 0.5: the scores seem to be those of the other class. Check which output of "
+            "the network means pneumonia."
+        )
+    return found
+
+
+def always_positive(scores):
+    """The scores of someone who calls everything pneumonia: what any network has to beat."""
+    return scores.assign(score=1.0)
+
+
+def subgroups(scores, threshold, resamples=2000):
+    """Sensitivity or specificity of each subtype: group, metric, images, patients, value, low, high."""
+    ill, called = manifest.positives(scores) == 1, scores.score.to_numpy() >= threshold
+    groups = [(name, part) for name, part in scores.groupby("subtype", sort=True)]
+    members = np.stack([scores.subtype == name for name, _ in groups])
+    right = members * (called == ill)
+
+    def shares(weights):
+        with np.errstate(invalid="ignore"):
+            return (weights @ right.T) / (weights @ members.T)
+
+    described = [
+        {
+            "group": name,
+            "metric": "sensitivity" if manifest.positives(part)[0] else "specificity",
+            "images": len(part),
+            "patients": part.patient.nunique(),
+        }
+        for name, part in groups
+    ]
+    return pd.concat([pd.DataFrame(described), metrics.bootstrap(scores, shares, resamples)], axis=1)
+
+
+def at_prevalence(scores, threshold, prevalences=(0.05, 0.1, 0.2), resamples=2000):
+    """Predictive values where pneumonia is rarer or more common than in these images (Bayes' rule).
+
+    Returns prevalence, metric (PPV or NPV), value, low, high.
+    """
+    ill, called = manifest.positives(scores) == 1, scores.score.to_numpy() >= threshold
+    prevalence = np.asarray(prevalences, float)
+
+    def values(weights):
+        sensitivity = (weights[:, ill & called].sum(1) / weights[:, ill].sum(1))[:, None]
+        specificity = (weights[:, ~ill & ~called].sum(1) / weights[:, ~ill].sum(1))[:, None]
+        hits, misses = sensitivity * prevalence, (1 - sensitivity) * prevalence
+        rejections, alarms = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
+        with np.errstate(invalid="ignore"):
+            return np.hstack([hits / (hits + alarms), rejections / (rejections + misses)])
+
+    rows = [(share, metric) for metric in ("PPV", "NPV") for share in prevalence]
+    described = pd.DataFrame(rows, columns=["prevalence", "metric"])
+    return pd.concat([described, metrics.bootstrap(scores, values, resamples)], axis=1)
+
+
+def recalibrate(scores, validation):
+    """Scores recalibrated on validation scores: a straight line on the logit scale (Platt 1999).
+
+    Class weights and label smoothing shift and flatten scores by design; this undoes it as far as
+    validation images can tell. The order of the scores, and so the AUC, stays. Where the validation
+    classes are separated there is no such line, and the scores are returned as they are.
+    """
+    ill = manifest.positives(validation) == 1
+    logit = metrics.logit(validation.score)
+    inputs = np.stack([np.ones_like(logit), logit])
+    shift, slope = metrics.logistic(ill, inputs, np.zeros_like(logit), np.ones((1, len(logit))))[0]
+    if not np.isfinite(slope) or slope <= 0:
+        return scores
+    return scores.assign(score=1 / (1 + np.exp(-(shift + slope * metrics.logit(scores.score)))))
+
+
+def reliability(scores, bins=metrics.BINS):
+    """Mean score and share of pneumonia in bins of equal count: columns score, share, images."""
+    order = np.argsort(scores.score.to_numpy(), kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    ill, score = manifest.positives(scores), scores.score.to_numpy()
+    return pd.DataFrame(
+        [{"score": score[part].mean(), "share": ill[part].mean(), "images": len(part)} for part in parts]
+    )
+
+
+def decision_curve(scores, prevalence, thresholds=ACT_FROM):
+    """Net benefit of acting on the network, on everyone, and on nobody (Vickers and Elkin 2006).
+
+    scores: calibrated to the share of pneumonia among them; they are moved to `prevalence` by Bayes'
+    rule. thresholds: the probability from which one would act. Columns threshold, network, everyone.
+    """
+    ill = manifest.positives(scores) == 1
+    here = ill.mean()
+    moved = metrics.logit(scores.score) + metrics.logit(prevalence) - metrics.logit(here)
+    called = moved[None, :] >= metrics.logit(thresholds)[:, None]
+    weight = thresholds / (1 - thresholds)
+    hits, alarms = called[:, ill].mean(1), called[:, ~ill].mean(1)
+    return pd.DataFrame(
+        {
+            "threshold": thresholds,
+            "network": hits * prevalence - alarms * (1 - prevalence) * weight,
+            "everyone": prevalence - (1 - prevalence) * weight,
+        }
+    )
+
+
+def compare(first, second, threshold=0.5, resamples=2000, seed=0):
+    """Two recipes on the same images: metrics of each, and the difference with a paired interval.
+
+    first, second: lists of scores tables, one per trained network (seed). Patients are drawn anew for
+    all networks together, and networks within each recipe, so that the interval holds what other
+    patients and other seeds might have given. Returns a table indexed by metric with first, second,
+    difference, low, high. Raises ScoresError if the tables are of different images.
+    """
+    tables = [table.sort_values("path", ignore_index=True) for table in (*first, *second)]
+    if any(not table[["path", "label"]].equals(tables[0][["path", "label"]]) for table in tables):
+        raise ScoresError("The runs were scored on different images; only the same images can be compared.")
+    rng = np.random.default_rng(seed)
+    positive = manifest.positives(tables[0])
+
+    def means(weights, draw):
+        measured = np.stack(
+            [metrics.weighted(positive, table.score.to_numpy(), threshold, weights) for table in tables]
+        )
+        sides = []
+        for start, count in ((0, len(first)), (len(first), len(second))):
+            chosen = rng.integers(0, count, (weights.shape[0], count)) if draw else np.arange(count)[None]
+            rows = np.arange(weights.shape[0])[:, None]
+            sides.append(measured[start + chosen, rows].mean(1))
+        return sides
+
+    one, two = (side[0] for side in means(np.ones((1, len(positive))), draw=False))
+    drawn = [means(weights, draw=True) for weights in metrics.resampled(tables[0], resamples, seed)]
+    difference = np.concatenate([second - first for first, second in drawn])
+    low, high = np.nanpercentile(difference, [2.5, 97.5], axis=0)
+    return pd.DataFrame(
+        {"first": one, "second": two, "difference": two - one, "low": low, "high": high},
+        index=pd.Index(metrics.METRICS, name="metric"),
+    )
+
+
+def discordant(first, second, threshold=0.5):
+    """McNemar's exact test of two networks as if images were independent.
+
+    Returns {only_first, only_second, p}: images that only one of them gets right.
+    """
+    both = first.merge(second, on=["path", "label"], suffixes=("", "_second"))
+    ill = manifest.positives(both) == 1
+    right, right_second = (both.score >= threshold) == ill, (both.score_second >= threshold) == ill
+    counts = pd.crosstab(right, right_second).reindex(
+        index=[True, False], columns=[True, False], fill_value=0
+    )
+    only_first, only_second = int(counts.loc[True, False]), int(counts.loc[False, True])
+    p = float(mcnemar(counts.to_numpy(), exact=True).pvalue)
+    return {"only_first": only_first, "only_second": only_second, "p": p}
