@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 import pytest
 from test_metrics import table
 
@@ -62,9 +61,13 @@ def test_reliability_holds_every_image_once():
 def test_decision_curve_by_hand():
     labels = np.repeat([1, 0], 100)
     called = np.concatenate([np.repeat([0.99, 0.01], [90, 10]), np.repeat([0.99, 0.01], [20, 80])])
-    row = evaluation.decision_curve(table(labels, called), 0.2, np.array([0.25])).iloc[0]
+    scores = table(labels, called)
+    row = evaluation.decision_curve(scores, scores, 0.2, np.array([0.25])).iloc[0]
+    # of 100 ill 90 score 0.99, of 100 well 20: recalibrated 90 / 110, moved to a prevalence of 0.2: 0.53
     assert row.network == pytest.approx(0.9 * 0.2 - 0.2 * 0.8 / 3)
     assert row.everyone == pytest.approx(0.2 - 0.8 / 3)
+    too_sure = evaluation.decision_curve(scores, scores, 0.2, np.array([0.55])).iloc[0]
+    assert too_sure.network == 0
 
 
 def test_the_same_network_does_not_differ_from_itself():
@@ -136,7 +139,16 @@ def test_scores_that_cannot_be_evaluated_are_refused(change, words):
         evaluation.check(change(scores), scores)
 
 
-def test_whoever_calls_everything_pneumonia_is_the_lazy_baseline():
-    found = metrics.measure(evaluation.always_positive(made()), 0.5)
-    assert found.sensitivity == 1 and found.specificity == 0 and found.auc == 0.5
-    assert found.balanced_accuracy == 0.5 and isinstance(found, pd.Series)
+def test_the_main_table_has_a_lazy_column_and_the_gap_is_said():
+    found = evaluation.results(made(), made(seed=1), 0.6, 100)
+    assert list(found)[-1] == "always pneumonia" and len(found) == 4
+    lazy = found["always pneumonia"].value
+    assert lazy.sensitivity == 1 and lazy.specificity == 0 and lazy.auc == 0.5
+    two = [found[name].value.accuracy for name in list(found)[1:3]]
+    assert f"a gap of {two[1] - two[0]:+.3f}" in evaluation.gap(found)
+
+
+def test_calibration_is_shown_before_and_after():
+    found = evaluation.calibration(made(sharpness=2.5), made(seed=1, sharpness=2.5), 50)
+    before, after = (table.value for table in found.values())
+    assert list(before.index) == list(metrics.CALIBRATION) and after.brier < before.brier

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from utils import manifest, metrics, plots, plots_data, report, runs, style, workspace
+from utils import evaluation, manifest, metrics, plots, plots_data, report, runs, style, workspace
 
 matplotlib.use("Agg")
 
@@ -22,8 +22,8 @@ def scores(trained, radiographs):
 
 
 @pytest.fixture(scope="module")
-def results(scores):
-    return report.summary(scores, 0.4, resamples=100)
+def results(scores, trained):
+    return evaluation.results(scores, trained.scores("val"), 0.4, resamples=100)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,14 @@ def figures(scores, results, trained, radiographs):
         "roc": plots.roc(scores, results["at 0.5"], 0.4, note=note),
         "confusion": plots.confusion(scores, 0.5, note=note),
         "scores": plots.score_distributions(scores, 0.4, note=note),
-        "metrics": plots.metric_intervals(scores, results, note=note),
+        "metrics": plots.metric_intervals(scores, dict(list(results.items())[:3]), note=note),
+        "calibration": plots.calibration(
+            {"as they are": evaluation.reliability(scores)},
+            evaluation.decision_curve(scores, trained.scores("val"), 0.2),
+            0.2,
+            note=note,
+        ),
+        "subgroups": plots.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
         "maps": plots.feature_maps(arrays[0], maps, note=note),
         "cards": plots.answer_cards(arrays, list("abcde"), np.linspace(0, 1, 5), 0.5, validation, note=note),
         "clues": plots_data.clue_aucs(clues, note=note),
@@ -73,7 +80,8 @@ def test_every_figure_has_report_size_and_says_phantom(figures, tmp_path):
 
 
 def test_undefined_and_degenerate_values_are_said_in_words():
-    table = pd.DataFrame({"value": [1.0, np.nan] * 3, "low": [1.0, np.nan] * 3, "high": [1.0, np.nan] * 3})
+    numbers = {name: [1.0, np.nan] for name in ("value", "low", "high")}
+    table = pd.DataFrame(numbers, index=["accuracy", "auc"])
     texts = report.with_intervals({"x": table}).x
     assert "no interval" in texts.iloc[0] and texts.iloc[1] == "not defined"
 
@@ -91,7 +99,11 @@ def test_figures_leave_the_users_settings_alone(scores):
 
 
 def test_an_evaluation_is_written_and_can_be_read_back(trained, scores, results, figures, tmp_path):
-    report.save_evaluation(trained, tmp_path, scores, results, {"04_roc": figures["roc"]}, 100)
+    groups = evaluation.subgroups(scores, 0.5, 50)
+    report.save_evaluation(
+        trained, tmp_path, scores, results, {"04_roc": figures["roc"]}, {"test_subgroups": groups}, 100
+    )
+    assert len(pd.read_csv(tmp_path / "tables" / "test_subgroups.csv")) == len(groups)
     numbers = json.loads((tmp_path / "metrics.json").read_text())
     assert numbers["images"] == len(scores) == sum(numbers["confusion"]["at 0.5"].values())
     assert numbers["synthetic"] is True

@@ -54,9 +54,40 @@ def check(scores, listed=None):
     return found
 
 
-def always_positive(scores):
-    """The scores of someone who calls everything pneumonia: what any network has to beat."""
-    return scores.assign(score=1.0)
+def results(scores, validation, threshold, resamples=2000):
+    """The columns of the main table, each as `metrics.evaluate` gives it: {name: table}.
+
+    The test images at 0.5, as publications report them; at the threshold that was fixed in training;
+    the validation images at that threshold; and someone who calls everything pneumonia, whom any
+    network has to beat.
+    """
+    lazy = scores.assign(score=1.0)
+    return {
+        "at 0.5": metrics.evaluate(scores, 0.5, resamples),
+        "at the validation threshold": metrics.evaluate(scores, threshold, resamples),
+        "validation, same threshold": metrics.evaluate(validation, threshold, resamples),
+        f"always {manifest.classes(scores)[1][0].lower()}": metrics.evaluate(lazy, 0.5, resamples),
+    }
+
+
+def gap(found, metric="accuracy"):
+    """One sentence on validation against test, from `results`."""
+    _, test, validation, _ = (table.value[metric] for table in found.values())
+    return (
+        f"At the same threshold the {metric} is {validation:.3f} on the validation images and {test:.3f} "
+        f"on the test images: a gap of {validation - test:+.3f}."
+    )
+
+
+def calibration(scores, validation, resamples=2000):
+    """Calibration of the scores as they are, and recalibrated on the validation images: {name: table}."""
+    return {
+        name: metrics.evaluate(table, 0.5, resamples).loc[list(metrics.CALIBRATION)]
+        for name, table in {
+            "as they are": scores,
+            "recalibrated on validation": recalibrate(scores, validation),
+        }.items()
+    }
 
 
 def subgroups(scores, threshold, resamples=2000):
@@ -129,15 +160,17 @@ def reliability(scores, bins=metrics.BINS):
     )
 
 
-def decision_curve(scores, prevalence, thresholds=ACT_FROM):
+def decision_curve(scores, validation, prevalence, thresholds=ACT_FROM):
     """Net benefit of acting on the network, on everyone, and on nobody (Vickers and Elkin 2006).
 
-    scores: calibrated to the share of pneumonia among them; they are moved to `prevalence` by Bayes'
-    rule. thresholds: the probability from which one would act. Columns threshold, network, everyone.
+    The scores are recalibrated on the validation images, and moved from the share of pneumonia there
+    to `prevalence` by Bayes' rule. thresholds: the probability from which one would act.
+    Columns threshold, network, everyone; acting on nobody is 0.
     """
     ill = manifest.positives(scores) == 1
-    here = ill.mean()
-    moved = metrics.logit(scores.score) + metrics.logit(prevalence) - metrics.logit(here)
+    share = manifest.positives(validation).mean()
+    better = metrics.logit(recalibrate(scores, validation).score)
+    moved = better + metrics.logit(prevalence) - metrics.logit(share)
     called = moved[None, :] >= metrics.logit(thresholds)[:, None]
     weight = thresholds / (1 - thresholds)
     hits, alarms = called[:, ill].mean(1), called[:, ~ill].mean(1)

@@ -206,6 +206,8 @@ def _recalibration(ill, scores, weights):
     """
     x = logit(scores)
     line = logistic(ill, np.stack([np.ones_like(x), x]), np.zeros_like(x), weights)
+    if np.ptp(x) == 0:  # equal scores have no slope
+        line[:] = np.nan
     large = logistic(ill, np.ones((1, len(x))), x, weights)
     return {"slope": line[:, 1], "intercept": large[:, 0]}
 
@@ -227,8 +229,7 @@ def logistic(ill, inputs, offset, weights, steps=30):
             fitted = 1 / (1 + np.exp(-(coefficients @ inputs + offset)))
             slope = (weights * (ill - fitted)) @ inputs.T
             curvature = np.einsum("rn,in,jn->rij", weights * fitted * (1 - fitted), inputs, inputs)
-            curvature += 1e-12 * np.eye(len(inputs))
-            change = np.linalg.solve(curvature, slope[..., None])[..., 0]
+            change = np.einsum("rij,rj->ri", np.linalg.pinv(curvature, hermitian=True), slope)
             coefficients = coefficients + np.clip(change, -5, 5)
     coefficients[~(np.abs(change).max(axis=1) < 1e-6)] = np.nan
     return coefficients

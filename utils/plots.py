@@ -25,6 +25,9 @@ def pictures(arrays, titles, columns=4, colours=None):
     return figure
 
 
+MARKS = ("black", GREY, ACCENT)  # of several results in one figure
+
+
 @styled
 def learning_curves(history, counts, epochs=None):
     """Loss, and validation AUC, sensitivity and specificity, over the epochs of one run.
@@ -135,9 +138,7 @@ def metric_intervals(scores, results):
         y = np.arange(len(names)) + 0.22 * (place - (len(results) - 1) / 2)
         value = table.value.to_numpy()
         errors = np.clip([value - table.low, table.high - value], 0, None)
-        axis.errorbar(
-            value, y, xerr=errors, fmt="os^"[place], ms=3.5, lw=1, color=("black", GREY)[place], label=name
-        )
+        axis.errorbar(value, y, xerr=errors, fmt="os^"[place], ms=3.5, lw=1, color=MARKS[place], label=name)
     low = np.nanmin([0.9, *(table.low.min() for table in results.values())])
     start = max(0, np.floor(low * 20 - 0.5) / 20)
     axis.set(yticks=range(len(names)), yticklabels=shown.values(), xlim=(start, 1.005))
@@ -146,6 +147,59 @@ def metric_intervals(scores, results):
     )
     axis.xaxis.set_major_locator(MaxNLocator(6))
     axis.invert_yaxis()
+    axis.grid(axis="x", lw=0.3, color="#DDDDDD")
+    axis.legend(loc="lower center", bbox_to_anchor=(0.25, 1.0), ncols=2)
+    return figure
+
+
+@styled
+def calibration(curves, decision, prevalence):
+    """Reliability: does a score of 0.8 mean 80 %? And the net benefit of acting on the scores.
+
+    curves: {name: `evaluation.reliability` table}. decision: `evaluation.decision_curve` at `prevalence`.
+    """
+    figure, (left, right) = axes_mm(TWO_COLUMNS, 75, 1, 2)
+    left.plot([0, 1], [0, 1], color=GREY, lw=0.6, ls=":", label="what it should be")
+    for place, (name, table) in enumerate(curves.items()):
+        label = f"{name}, {table.images.iloc[0]} images a point"
+        left.plot(table.score, table.share, "os^"[place] + "-", ms=3, lw=0.8, color=MARKS[place], label=label)
+    left.set(xlabel="mean score", ylabel="share that is positive", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    left.set_aspect("equal")
+    right.plot(decision.threshold, decision.network, color=ACCENT, label="act on the network")
+    right.plot(decision.threshold, decision.everyone, color=COLOURS[1], lw=0.8, label="act on everyone")
+    right.axhline(0, color=COLOURS[0], lw=0.8, label="act on nobody")
+    right.set(xlabel="probability from which one would act", ylabel="net benefit")
+    right.set(ylim=(-0.1 * prevalence, 1.15 * prevalence), xlim=(0, decision.threshold.max()))
+    right.legend(loc="upper right", title=f"at a prevalence of {prevalence:.0%}", title_fontsize=6)
+    left.legend(loc="upper left")
+    letters((left, right))
+    return figure
+
+
+@styled
+def subgroups(table, threshold):
+    """Sensitivity or specificity of each subtype, with intervals. table: `evaluation.subgroups`."""
+    figure, axis = axes_mm(ONE_COLUMN, 20 + 10 * len(table))
+    y = np.arange(len(table))
+    errors = np.clip([table.value - table.low, table.high - table.value], 0, None)
+    for metric, colour in zip(("specificity", "sensitivity"), COLOURS, strict=True):
+        rows = (table.metric == metric).to_numpy()
+        axis.errorbar(
+            table.value[rows],
+            y[rows],
+            xerr=errors[:, rows],
+            fmt="o",
+            ms=3.5,
+            lw=1,
+            color=colour,
+            label=metric,
+        )
+    names = [f"{row.group}\n{row.images:,} images, {row.patients:,} patients" for row in table.itertuples()]
+    start = max(0, np.floor(np.nanmin([0.95, *table.low]) * 20 - 0.5) / 20)
+    axis.set(yticks=y, yticklabels=names, xlim=(start, 1.005), ylim=(len(table) - 0.5, -0.5))
+    axis.set_xlabel(
+        f"95 % interval, at threshold {threshold:.2f}" + (f"\n(axis starts at {start:.2f})" if start else "")
+    )
     axis.grid(axis="x", lw=0.3, color="#DDDDDD")
     axis.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2)
     return figure

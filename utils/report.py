@@ -13,18 +13,11 @@ README_METRICS = ("accuracy", "precision", "sensitivity", "specificity", "auc")
 SCHEDULES = runs.RELEASED / "schedules.csv"  # one row per training, written by `study`
 
 
-def summary(scores, threshold, resamples=2000):
-    """Both operating points: {'at 0.5': table, 'at the validation threshold': table}."""
-    return {
-        "at 0.5": metrics.evaluate(scores, 0.5, resamples),
-        "at the validation threshold": metrics.evaluate(scores, threshold, resamples),
-    }
-
-
 def with_intervals(results):
     """One row per metric and one column per result, as text: '0.958 (0.931-0.981)'."""
     columns = {name: [_with_interval(row) for row in table.itertuples()] for name, table in results.items()}
-    return pd.DataFrame(columns, index=pd.Index(metrics.METRICS.values(), name="metric (95 % interval)"))
+    titles = [metrics.METRICS[name] for name in next(iter(results.values())).index]
+    return pd.DataFrame(columns, index=pd.Index(titles, name="metric (95 % interval)"))
 
 
 def _with_interval(row):
@@ -32,25 +25,27 @@ def _with_interval(row):
         return "not defined"
     if row.low == row.high:
         return f"{row.value:.3f} (no interval: the same in every resample)"
-    return f"{row.value:.3f} ({row.low:.3f}-{row.high:.3f})"
+    to = " to " if row.low < 0 else "-"
+    return f"{row.value:.3f} ({row.low:.3f}{to}{row.high:.3f})"
 
 
 def save_table(table, folder, name):
     """Write a table as CSV, Markdown and LaTeX (booktabs)."""
     write_whole(folder / f"{name}.csv", table.to_csv())
     write_whole(folder / f"{name}.md", table.to_markdown() + "\n")
-    latex = table.reset_index().style.hide(axis="index").to_latex(hrules=True)
-    write_whole(folder / f"{name}.tex", latex.replace("%", r"\%"))
+    latex = table.reset_index().style.hide(axis="index").format(precision=3, escape="latex")
+    write_whole(folder / f"{name}.tex", latex.format_index(escape="latex", axis=1).to_latex(hrules=True))
 
 
-def save_evaluation(run, folder, scores, results, figures, resamples, part="test"):
-    """Write metrics.json, tables/ and figures/ of one evaluation; returns the folder.
+def save_evaluation(run, folder, scores, results, figures, tables, resamples):
+    """Write metrics.json, tables/ and figures/ of one evaluation of test scores.
 
-    figures: {name: Figure}. resamples: how often patients were drawn for the intervals.
+    figures: {name: Figure}. tables: {name: further table}. resamples: how often patients were drawn
+    for the intervals.
     """
     threshold = run.card["threshold"]
     numbers = {
-        "part": part,
+        "part": "test",
         "images": len(scores),
         "patients": int(scores.patient.nunique()),
         "synthetic": run.card["synthetic"],
@@ -65,13 +60,12 @@ def save_evaluation(run, folder, scores, results, figures, resamples, part="test
         },
     }
     write_whole(folder / "metrics.json", json.dumps(numbers, indent=2) + "\n")
-    table = with_intervals(results)
-    if mark(run.card):
-        table.index.name += f"; {mark(run.card)}"
-    save_table(table, folder / "tables", f"{part}_metrics")
+    for name, table in {"test_metrics": with_intervals(results), **tables}.items():
+        if mark(run.card):
+            table = table.rename_axis(f"{table.index.name or 'row'}; {mark(run.card)}")
+        save_table(table, folder / "tables", name)
     for name, figure in figures.items():
         style.save(figure, folder / "figures", name)
-    return folder
 
 
 def save_answers(answers, problems, folder):
