@@ -1,6 +1,7 @@
 import json
 import re
 import xml.etree.ElementTree
+import zipfile
 
 import matplotlib
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from utils import evaluation, manifest, metrics, plots, plots_data, report, runs, style, workspace
+from utils import bundle, evaluation, manifest, metrics, plots, plots_data, report, runs, style, workspace
 
 matplotlib.use("Agg")
 
@@ -150,3 +151,27 @@ def test_released_files_are_small_and_show_no_radiograph():
     assert sum(path.stat().st_size for path in files) < 20e6
     allowed = ("04_metrics", "04_confusion", "04_roc", "04_scores", "04_learning_curves")
     assert all(path.stem in allowed for path in files if path.suffix in (".png", ".svg", ".pdf"))
+
+
+def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores, results, figures, tmp_path):
+    drawn = {"04_roc": figures["roc"], "04_calibration": figures["calibration"]}
+    groups = evaluation.subgroups(scores, 0.5, 50).set_index("group")
+    report.save_evaluation(trained, tmp_path, scores, results, drawn, {"test_subgroups": groups}, 100)
+    packed = bundle.write(trained, tmp_path, scores, results, 0.2, 100)
+    with zipfile.ZipFile(packed) as archive:
+        assert archive.testzip() is None
+        names = set(archive.namelist())
+        index = archive.read("index.txt").decode()
+    expected = {f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg", "pdf")}
+    expected |= {
+        f"tables/test_{name}.{kind}" for name in ("metrics", "subgroups") for kind in ("csv", "md", "tex")
+    }
+    assert names >= expected | {"captions.md", "methods_and_results.md", "model_card.md", "checklist.md"}
+    assert all(name in index for name in names - {"index.txt"})
+    captions = (tmp_path / "captions.md").read_text()
+    assert captions.count("**Alternative text.**") == len(drawn)
+    text = (tmp_path / "methods_and_results.md").read_text()
+    value = results["at 0.5"].value
+    assert f"accuracy was {value.accuracy:.3f}" in text and f"AUC was {value.auc:.3f}" in text
+    assert all("SYNTHETIC PHANTOM" in path.read_text() for path in tmp_path.glob("*.md"))
+    assert "Kermany" not in text and "None" not in text and "nan" not in text

@@ -67,7 +67,7 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m utils", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the notebook series from images to figures")
-    commands.add_parser("results", help="fill the README's results table from models/")
+    commands.add_parser("results", help="compute all results anew from models/")
     study = commands.add_parser("study", help="run an experiment behind the released results")
     study.add_argument("name", choices=["published", "schedules"])
     address = commands.add_parser("address", help="set the project's public address everywhere")
@@ -76,6 +76,7 @@ def main():
     if choice.command == "run":
         run_series()
     elif choice.command == "results":
+        report.refresh_released()
         report.update_readme()
     elif choice.command == "study":
         from . import study
