@@ -1,19 +1,22 @@
-"""Pictures -> scores: P(pneumonia) in [0, 1]."""
+"""Pictures -> scores: P(pneumonia) in [0, 1].
+
+Keras is imported only where a network is used, so that stored scores are evaluated without it.
+"""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from . import images, manifest, model, runs
-from .augment import Augment
-from .quiet import keras
+from . import images, manifest, runs
 
 BATCH = 256  # images in memory at a time
 
 
 def score_pictures(network, pictures):
     """Scores of squashed pictures: uint8 [n, 224, 224] -> float32 [n]."""
+    from .augment import Augment
+
     resize = Augment(network.input_shape[1])
     parts = [
         np.asarray(network(resize(pictures[first : first + BATCH]), training=False))[:, 1]
@@ -54,6 +57,8 @@ def test_scores(run, radiographs=None):
         raise runs.RunError(
             f"{run.name} has no stored test scores, and no test images are at hand. Run notebook 01."
         )
+    from . import model
+
     scores = score_table(model.load(run.path / "model.keras"), radiographs.pixels, test)
     listed = len(manifest.select(radiographs.listed, "test"))
     if len(test) < listed:
@@ -139,6 +144,9 @@ def feature_maps(network, picture):
 
     picture: uint8 [224, 224]. Taken at the end of each block.
     """
+    from .augment import Augment
+    from .quiet import keras
+
     ends = ("pool",) if network.name == "published" else ("stem_relu", "relu")
     shown = [layer for layer in network.layers if layer.name.startswith(ends)]
     taps = keras.Model(network.input, [layer.output for layer in shown])
