@@ -192,7 +192,7 @@ def test_a_training_that_was_complete_on_drive_is_finished_with_its_history(driv
         raise ConnectionError
 
     with monkeypatch.context() as broken, pytest.raises(ConnectionError):
-        broken.setattr(training, "_finish", disconnect)
+        broken.setattr(training, "finish", disconnect)
         training.fit(chosen, radiographs, drive.ws)
     shutil.rmtree(drive.ws.scratch)
     run = training.fit(chosen, radiographs, drive.ws)

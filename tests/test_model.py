@@ -126,7 +126,7 @@ def test_augmentation_is_random_seeded_and_in_range(name, chests):
     )
     np.testing.assert_array_equal(first, second)
     assert np.abs(first - other).mean() > 1
-    assert first.shape == (6, 150, 150, 1) and first.min() >= 0 and first.max() <= 255
+    assert first.shape == (6, chosen.side, chosen.side, 1) and first.min() >= 0 and first.max() <= 255
     again = training.augmentation(chosen, 1)
     again(chests, training=True)
     assert np.abs(np.asarray(again(chests, training=True)) - first).mean() > 1  # each batch differs

@@ -176,19 +176,37 @@ def run_notebooks(names, home, **settings):
     return home
 
 
-def test_stored_scores_are_evaluated_without_tensorflow_in_half_a_minute(tmp_path):
-    """Notebook 04 as on a laptop that has neither TensorFlow nor the radiographs."""
-    code = "\n".join(cell.source for cell in cells("04_evaluate.ipynb", "code"))
-    blocked = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
-    settings = {"CXR_HOME": str(tmp_path), "MPLBACKEND": "Agg"}
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", blocked + code],
+def run_cells(name, home, first="", **changes):
+    """Run a notebook's code as one script; changes: settings, as {name: value}."""
+    code = "\n".join(cell.source for cell in cells(name, "code"))
+    for setting, value in changes.items():
+        code, times = re.subn(f"^{setting} = .*$", f"{setting} = {value!r}", code, flags=re.MULTILINE)
+        assert times
+    return subprocess.run(
+        [sys.executable, "-c", first + code],
         cwd=workspace.PROJECT / "notebooks",
-        env=os.environ | settings,
+        env=os.environ | {"CXR_HOME": str(home), "MPLBACKEND": "Agg"},
         capture_output=True,
         text=True,
     )
+
+
+def test_a_saved_model_from_elsewhere_is_evaluated(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXR_QUICK", "1")
+    file = str(trained.path / "model.keras")
+    done = run_cells("04_evaluate.ipynb", tmp_path, MODEL_FILE=file, PIXELS="0-255")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in run.iterdir()} >= {"model.keras", "scores_test.csv", f"{run.name}.zip"}
+    text = (run / "methods_and_results.md").read_text()
+    assert "A saved model" in text and "How it was trained is not known here" in text and "None" not in text
+
+
+def test_stored_scores_are_evaluated_without_tensorflow_in_half_a_minute(tmp_path):
+    """Notebook 04 as on a laptop that has neither TensorFlow nor the radiographs."""
+    blocked = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+    started = time.perf_counter()
+    done = run_cells("04_evaluate.ipynb", tmp_path, blocked)
     took = time.perf_counter() - started
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Their pictures are left out" in done.stdout and list(tmp_path.glob("released/*/*.zip"))

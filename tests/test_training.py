@@ -237,7 +237,7 @@ def test_an_interrupted_training_goes_on_and_says_so(radiographs, tmp_path, caps
         raise Disconnect
 
     with monkeypatch.context() as broken, pytest.raises(Disconnect):
-        broken.setattr(training, "_finish", disconnect)
+        broken.setattr(training, "finish", disconnect)
         training.fit(chosen, radiographs, make_workspace(tmp_path))
     (run,) = runs.own_runs(make_workspace(tmp_path))
     assert not run.finished and resume.Slots(run.path / "resume").newest["epoch"] == 2

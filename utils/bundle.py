@@ -58,13 +58,13 @@ def _facts(run, scores, results, prevalence, resamples):
         "side": recipe["side"],
         "remark": recipe["remark"],
         "million": f"{counts['parameters'] / 1e6:.2f}",
-        "train": f"{counts['train']:,} radiographs of {counts['train_patients']:,} patients",
+        "train": _training_images(counts),
         "val": f"{counts['val']:,} radiographs of {counts['val_patients']:,} patients",
         "sample": f"{len(scores):,} radiographs of {scores.patient.nunique():,} patients",
         "classes": " and ".join(f"{rows.sum():,} {name.lower()}" for name, rows in manifest.classes(scores)),
         "positive": manifest.classes(scores)[1][0].lower(),
         "epochs": epochs,
-        "batch": recipe["batch_size"],
+        "batch": recipe.get("batch_size"),
         "seed": card["seed"],
         "kept": card["kept"],
         "weights": "weighted so that both classes count the same" if card["class_weights"] else "unweighted",
@@ -84,6 +84,12 @@ def _facts(run, scores, results, prevalence, resamples):
         "tuned": tuned,
         "on_validation": validation,
     }
+
+
+def _training_images(counts):
+    if "train" not in counts:
+        return "not known"
+    return f"{counts['train']:,} radiographs of {counts['train_patients']:,} patients"
 
 
 def _captions(facts, drawn):
@@ -142,19 +148,20 @@ def _captions(facts, drawn):
 def _paragraphs(facts):
     f, test, tuned = facts, facts["test"], facts["tuned"]
     named = ("accuracy", "sensitivity", "specificity", "precision", "f1")
+    trained = (
+        f"A convolutional network (`{f['network']}`, {f['million']} million parameters, grey input of "
+        f"{f['side']} x {f['side']} pixels, recipe `{f['recipe']}`) was trained from scratch on {f['train']} "
+        f"for {f['epochs']} epochs with batches of {f['batch']} images, seed {f['seed']}, the loss "
+        f"{f['weights']}; no patient of theirs was in validation."
+    )
+    if not f["epochs"]:
+        trained = f"A saved model (`{f['network']}`, {f['million']} million parameters) was applied as it is."
     return (
         "# Methods and results\n\n"
-        f"**Methods.** A convolutional network (`{f['network']}`, {f['million']} million "
-        f"parameters, grey input "
-        f"of {f['side']} x {f['side']} pixels, recipe `{f['recipe']}`) was trained from "
-        f"scratch on {f['train']} "
-        f"for {f['epochs']} epochs with batches of {f['batch']} images, seed {f['seed']}, the loss "
-        f"{f['weights']}. {f['val']} ({f['validation']}) served for validation; no patient was "
-        f"in both. Kept was "
+        f"**Methods.** {trained} {f['val']} ({f['validation']}) served for validation. Kept was "
         f"{f['kept']}. The threshold of {f['threshold']} has the {f['rule']}. The test set of {f['sample']} "
         f"({f['classes']}) was scored once by the finished network. In brackets are "
-        f"{f['intervals']}. Trained "
-        f"on {f['device']}; {f['versions']}; code {f['code']}. {f['remark']}\n\n"
+        f"{f['intervals']}. Computed on {f['device']}; {f['versions']}; code {f['code']}. {f['remark']}\n\n"
         f"**Results.** At a threshold of 0.5 the accuracy was {test['accuracy']}, the sensitivity "
         f"{test['sensitivity']}, the specificity {test['specificity']}, the positive predictive value "
         f"{test['precision']} and the F1 score {test['f1']}; at the threshold fixed on "
@@ -195,11 +202,11 @@ def _checklist(facts):
     rows = [
         ("Data source, licence", f["source"]),
         ("Images and patients", f"train {f['train']}; validation {f['val']}; test {f['sample']}"),
-        ("Split, and its level", f"{f['validation']}; no patient both in training and in validation"),
+        ("Split, and its level", f["validation"]),
         ("Reference standard", "labels as they came with the images; not verified here"),
         ("Preprocessing", f"squashed to {f['side']} x {f['side']} pixels, values 0-255"),
         ("Model", f"{f['network']}, {f['million']} million parameters; its source is in utils/model.py"),
-        ("Training", f"recipe {f['recipe']}, {f['epochs']} epochs, seed {f['seed']}; card.json has the rest"),
+        ("Training", f"recipe {f['recipe']}, {f['epochs']} epochs here, seed {f['seed']}; see card.json"),
         ("Choice of the final model", f["kept"]),
         ("Threshold, fixed before the test", f"{f['threshold']}: {f['rule']}"),
         ("Performance with uncertainty", f"tables/test_metrics; {f['intervals']}"),

@@ -9,6 +9,8 @@ import json
 import zipfile
 from pathlib import Path
 
+import h5py
+
 from .quiet import keras
 
 layers = keras.layers
@@ -92,20 +94,24 @@ def in_float32(network):
 
 
 def load(path):
-    """Load a network saved as `.keras`. Nothing stored in the file is executed.
+    """Load a network saved as `.keras`, or as `.h5` by older versions. Nothing stored in it is executed.
 
     Raises ModelError if the file is missing, damaged, of another format, or contains layers
     that are not Keras' own.
     """
     path = Path(path)
+    if path.is_dir() or path.suffix not in (".keras", ".h5", ".hdf5"):
+        raise ModelError(
+            f"{path} is no .keras or .h5 file. Load it where it was made and save it with "
+            "model.save('model.keras')."
+        )
     if not path.exists():
         raise ModelError(f"No saved model at {path}. Notebook 03 trains one.")
     try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
+        config = _stored_config(path)
     except (zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
-        raise ModelError(f"{path} is not a complete .keras file ({error}). Copy it again.") from None
-    foreign = sorted(_foreign_layers(config))
+        raise ModelError(f"{path} is not a complete {path.suffix} file ({error}). Copy it again.") from None
+    foreign = sorted(set(_foreign_layers(config)))
     if foreign:
         raise ModelError(f"{path.name} contains layers that may run code of their own: {', '.join(foreign)}.")
     try:
@@ -120,6 +126,15 @@ def load(path):
         raise ModelError(f"{path} cannot be opened with Keras {keras.__version__}: {error}") from None
 
 
+def _stored_config(path):
+    """The configuration of a saved network, as dictionaries, read without building anything."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("config.json"))
+    with h5py.File(path) as file:
+        return json.loads(file.attrs["model_config"])
+
+
 def _rebuild(config, path):
     """One of our own networks from its stored configuration, with the stored weights."""
     shape = config["layers"][0]["config"]["batch_shape"]
@@ -129,12 +144,20 @@ def _rebuild(config, path):
     return network
 
 
+# what an .h5 file names without saying from which module
+KNOWN = {"Model", "Functional", "Sequential", "Policy", "DTypePolicy", "__keras_tensor__"}
+KNOWN |= {
+    name for part in ("initializers", "regularizers", "constraints") for name in dir(getattr(keras, part))
+}
+
+
 def _foreign_layers(config):
     """Class names in a stored configuration that are not Keras' own, or that hold code."""
     if isinstance(config, dict):
         module, name = config.get("module"), config.get("class_name")
         own = str(module or "keras").partition(".")[0] == "keras"
-        if name and (not own or name == "Lambda"):
+        known = module or not config.get("config") or name in KNOWN or hasattr(layers, str(name))
+        if name and (not own or not known or name == "Lambda"):
             yield name
         config = config.values()
     if not isinstance(config, str) and hasattr(config, "__iter__"):

@@ -146,7 +146,7 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
         ) from None
     finally:
         watch.close()
-    _finish(run, network, radiographs, validation, kept=kept, seconds=round(watch.seconds, 1))
+    finish(run, network, radiographs, validation, kept=kept, seconds=round(watch.seconds, 1))
     mirror.discard(run.path / "resume")
     return copy.finish()
 
@@ -237,7 +237,7 @@ def _with_augmentation(network, chosen, steps, seed):
     return trainer
 
 
-def _finish(run, network, radiographs, validation, **entries):
+def finish(run, network, radiographs, validation, **entries):
     """Save the float32 network, score the validation images, choose the threshold, close the card."""
     final = model.in_float32(network)
     partial = run.path / "partial.keras"

@@ -1,0 +1,110 @@
+"""Saved models from elsewhere become runs, or are refused in words."""
+
+import numpy as np
+import pytest
+from conftest import make_workspace
+
+from utils import external, manifest, model, runs, scoring
+from utils.quiet import keras
+
+layers = keras.layers
+
+
+def foreign(channels, output, pixels, side=64):
+    """A small network as somebody else might have made it; dark pictures score high."""
+    scale = {"0-255": 1 / 255, "0-1": 1.0, "-1 to 1": 0.5}[pixels]
+    inputs = keras.Input((side, side, channels))
+    x = layers.GlobalAveragePooling2D()(inputs)
+    units = 1 if output.startswith("one") else 2
+    kernel = np.full((channels, units), -8 * scale / channels)
+    bias = np.full(units, 4.0 if pixels != "-1 to 1" else 0.0)
+    if units == 2:
+        kernel[:, 0], bias[0] = 0, 0
+    activation = {"one probability": "sigmoid", "two probabilities": "softmax"}.get(output)
+    dense = layers.Dense(units, activation=activation)
+    network = keras.Model(inputs, dense(x))
+    dense.set_weights([kernel, bias])
+    return network
+
+
+@pytest.fixture(scope="module")
+def pictures(radiographs):
+    return np.asarray(radiographs.pixels[radiographs.table.index[:6]])
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+@pytest.mark.parametrize("output", external.OUTPUTS)
+@pytest.mark.parametrize(("channels", "pixels"), [(1, "0-1"), (3, "0-255"), (3, "-1 to 1")])
+def test_every_kind_of_network_gives_the_same_scores(channels, pixels, output, suffix, pictures, tmp_path):
+    foreign(channels, output, pixels).save(tmp_path / f"theirs.{suffix}")
+    loaded = model.load(tmp_path / f"theirs.{suffix}")
+    scores = scoring.score_pictures(external.adapt(loaded, pixels, output), pictures)
+    mean = pictures.mean((1, 2)) / 255
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(8 * mean - 4)), atol=0.02)
+    turned = scoring.score_pictures(external.adapt(loaded, pixels, output, positive=0), pictures)
+    np.testing.assert_allclose(turned, 1 - scores, atol=1e-5)
+
+
+def test_a_saved_model_becomes_a_run_that_opens_again(radiographs, tmp_path):
+    ws = make_workspace(tmp_path)
+    foreign(3, "one logit", "0-1").save(tmp_path / "theirs.h5")
+    settings = {"pixels": "0-1", "output": "one logit"}
+    run = external.adopt(tmp_path / "theirs.h5", ws, radiographs, **settings)
+    assert run.finished and not runs.faults(run, radiographs) and 0 < run.card["threshold"]["value"] < 1
+    again = scoring.score_table(
+        model.load(run.path / "model.keras"), radiographs.pixels, manifest.select(radiographs.table, "val")
+    )
+    np.testing.assert_allclose(again.score, run.scores("val").score, atol=1e-6)
+    assert external.adopt(tmp_path / "theirs.h5", ws, radiographs, **settings) == run
+    assert len(scoring.test_scores(run, radiographs)[0]) == (radiographs.table.split == "test").sum()
+
+
+def test_wrong_settings_are_recognised(radiographs, tmp_path, capsys):
+    ws = make_workspace(tmp_path)
+    foreign(1, "one logit", "0-1").save(tmp_path / "logit.keras")
+    with pytest.raises(model.ModelError, match=r"scores go from .* Is the output a logit\?"):
+        external.adopt(tmp_path / "logit.keras", ws, radiographs, pixels="0-255", output="one probability")
+    constant = foreign(1, "two probabilities", "0-1")
+    constant.set_weights([np.zeros_like(value) for value in constant.get_weights()])
+    constant.save(tmp_path / "constant.keras")
+    external.adopt(tmp_path / "constant.keras", ws, radiographs)
+    assert "does not look at the picture" in capsys.readouterr().out
+    for wrong, words in (
+        ({"output": "one logit"}, r"returns \(None, 2\)"),
+        ({"pixels": "0-2"}, "Choose PIXELS"),
+    ):
+        with pytest.raises(model.ModelError, match=words):
+            external.adopt(tmp_path / "constant.keras", ws, radiographs, **wrong)
+
+
+def test_a_network_of_any_size_needs_a_side(pictures):
+    inputs = keras.Input((None, None, 1))
+    network = keras.Model(inputs, layers.Dense(2, "softmax")(layers.GlobalAveragePooling2D()(inputs)))
+    with pytest.raises(model.ModelError, match="set SIDE"):
+        external.adapt(network, "0-1", "two probabilities")
+    adapted = external.adapt(network, "0-1", "two probabilities", side=299)
+    assert scoring.score_pictures(adapted, pictures).shape == (6,)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_code_in_a_saved_model_is_refused_by_name(tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    network = keras.Model(inputs, layers.Lambda(lambda x: x)(inputs))
+    network.save(tmp_path / "lambda.h5")
+    with pytest.raises(model.ModelError, match="Lambda"):
+        model.load(tmp_path / "lambda.h5")
+
+    class Own(layers.Layer):
+        def call(self, x):
+            return x
+
+    keras.Model(inputs, Own()(inputs)).save(tmp_path / "own.h5")
+    with pytest.raises(model.ModelError, match="Own"):
+        model.load(tmp_path / "own.h5")
+    (tmp_path / "saved_model").mkdir()
+    for name in ("saved_model", "model.pkl"):
+        with pytest.raises(model.ModelError, match=r"save it with model.save\('model.keras'\)"):
+            model.load(tmp_path / name)
+    (tmp_path / "half.h5").write_bytes(b"half")
+    with pytest.raises(model.ModelError, match=r"not a complete \.h5 file"):
+        model.load(tmp_path / "half.h5")
