@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from test_metrics import table
@@ -152,3 +154,26 @@ def test_calibration_is_shown_before_and_after():
     found = evaluation.calibration(made(sharpness=2.5), made(seed=1, sharpness=2.5), 50)
     before, after = (table.value for table in found.values())
     assert list(before.index) == list(metrics.CALIBRATION) and after.brier < before.brier
+
+
+def run_of(recipe, scores, name="run"):
+    return SimpleNamespace(name=name, card={"recipe": {"name": recipe}}, scores=lambda part: scores)
+
+
+def test_a_comparison_ends_in_one_sentence():
+    scores = made()
+    worse = scores.assign(score=scores.score.mask(scores.index < 40, 1 - scores.score))
+    a, b, again = run_of("a", scores), run_of("b", worse), run_of("a", scores)
+    first, second = evaluation.by_recipe(a, [b, again])
+    assert (first, second) == ([a, again], [b])
+    table = evaluation.compare([scores], [worse], 0.5, 300)
+    said = evaluation.conclusion(table, first, second, scores)
+    assert (
+        said.startswith("a (2 trained) has a higher accuracy than b (1 trained)") and "not about the" in said
+    )
+    same = evaluation.compare([scores], [scores], 0.5, 50)
+    assert "may be chance on 400 images" in evaluation.conclusion(same, [a], [b], scores)
+    with pytest.raises(evaluation.ScoresError, match="same recipe"):
+        evaluation.by_recipe(a, [again])
+    with pytest.raises(evaluation.ScoresError, match="fresh: never scored"):
+        evaluation.by_recipe(a, [run_of("c", None, "fresh")])

@@ -80,7 +80,7 @@ def test_wrong_settings_are_recognised(radiographs, tmp_path, capsys):
 def test_a_network_of_any_size_needs_a_side(pictures):
     inputs = keras.Input((None, None, 1))
     network = keras.Model(inputs, layers.Dense(2, "softmax")(layers.GlobalAveragePooling2D()(inputs)))
-    with pytest.raises(model.ModelError, match="set SIDE"):
+    with pytest.raises(model.ModelError, match="add side="):
         external.adapt(network, "0-1", "two probabilities")
     adapted = external.adapt(network, "0-1", "two probabilities", side=299)
     assert scoring.score_pictures(adapted, pictures).shape == (6,)

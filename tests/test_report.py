@@ -56,6 +56,7 @@ def figures(scores, results, trained, radiographs):
             0.2,
             note=note,
         ),
+        "differences": plots.differences(evaluation.compare([scores], [scores], 0.5, 50), "ab", note=note),
         "subgroups": plots.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
         "maps": plots.feature_maps(arrays[0], maps, note=note),
         "cards": plots.answer_cards(arrays, list("abcde"), np.linspace(0, 1, 5), 0.5, validation, note=note),

@@ -131,6 +131,11 @@ def _captions(facts, drawn):
             f"Left, share of {f['positive']} against mean score; calibration slope {test['slope']}. Right, "
             "net benefit against the probability from which one would act.",
         ),
+        "04_comparison": (
+            f"Differences between two recipes on {f['sample']} at a threshold of 0.5, with paired 95 % "
+            "intervals (bootstrap of patients, and of networks where there are several).",
+            "Dot plot of differences with intervals and a line at 0.",
+        ),
         "04_learning_curves": (
             f"Training of the network, {f['epochs']} epochs. a, Loss on augmented training images and on "
             "validation images. b, AUC, sensitivity and specificity on validation images at 0.5.",

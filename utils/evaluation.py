@@ -218,6 +218,40 @@ def compare(first, second, threshold=0.5, resamples=2000, seed=0):
     )
 
 
+def by_recipe(run, others):
+    """Two sides to compare: runs with the recipe and settings of `run`, of any seed, and the rest.
+
+    Returns two lists of runs. Raises ScoresError if a run has no test scores, or a side is empty.
+    """
+    sides = [run], []
+    for other in others:
+        sides[other.card["recipe"] != run.card["recipe"]].append(other)
+    unscored = [one.name for side in sides for one in side if one.scores("test") is None]
+    if unscored:
+        raise ScoresError(f"{', '.join(unscored)}: never scored on the test images. Evaluate it first.")
+    if not sides[1]:
+        raise ScoresError("All runs to compare have the same recipe. Name at least one with another.")
+    return sides
+
+
+def conclusion(table, first, second, scores, metric="accuracy"):
+    """One sentence on what a comparison shows, and what it cannot. first, second: lists of runs."""
+    row = table.loc[metric]
+    names = [f"{side[0].card['recipe']['name']} ({len(side)} trained)" for side in (first, second)]
+    better, worse = names if row.difference < 0 else names[::-1]
+    span = f"{row.difference:+.3f}, 95 % interval {row.low:+.3f} to {row.high:+.3f}"
+    where = f"on {len(scores):,} images of {scores.patient.nunique():,} patients"
+    if row.low <= 0 <= row.high:
+        found = (
+            f"The difference in {metric} between {names[0]} and {names[1]} ({span}) may be chance {where}."
+        )
+    else:
+        found = f"{better} has a higher {metric} than {worse} ({span}) {where}."
+    if min(len(first), len(second)) < 2:
+        found += " With one network on a side, this is about these networks, not about the recipes."
+    return found
+
+
 def discordant(first, second, threshold=0.5):
     """McNemar's exact test of two networks as if images were independent.
 

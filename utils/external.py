@@ -36,7 +36,7 @@ def adapt(network, pixels, output, positive=1, side=0):
     if height != width or not height:
         raise ModelError(
             f"The model takes pictures of {height or 'any'} x {width or 'any'} pixels. Squares are needed; "
-            "for a model that takes any size, set SIDE to the one it was trained on."
+            "for a model that takes any size, add side=... to external.adopt, the size it was trained on."
         )
     wanted = 1 if output.startswith("one") else 2
     if channels not in (1, 3) or network.output_shape != (None, wanted):

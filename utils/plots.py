@@ -206,6 +206,25 @@ def subgroups(table, threshold):
 
 
 @styled
+def differences(table, names):
+    """What the second of two recipes gains or loses, with paired intervals.
+
+    table: `evaluation.compare`. names: of the two.
+    """
+    shown = metrics.AT_THRESHOLD | metrics.RANKING
+    rows = table.loc[list(shown)]
+    figure, axis = axes_mm(ONE_COLUMN, 75)
+    errors = np.clip([rows.difference - rows.low, rows.high - rows.difference], 0, None)
+    axis.errorbar(rows.difference, np.arange(len(rows)), xerr=errors, fmt="o", ms=3.5, lw=1, color="black")
+    axis.axvline(0, color=GREY, lw=0.6, ls=":")
+    axis.set(yticks=range(len(rows)), yticklabels=shown.values())
+    axis.set_xlabel(f"{names[1]} minus {names[0]}, with 95 % interval\n(left of 0: {names[0]} is better)")
+    axis.invert_yaxis()
+    axis.grid(axis="x", lw=0.3, color="#DDDDDD")
+    return figure
+
+
+@styled
 def feature_maps(picture, maps):
     """One radiograph on its way through the network. maps: {name: float [height, width, filters]}."""
     shown = 7
