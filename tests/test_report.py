@@ -1,5 +1,7 @@
 import json
 import re
+import shutil
+import subprocess
 import xml.etree.ElementTree
 import zipfile
 
@@ -176,3 +178,17 @@ def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores
     assert f"accuracy was {value.accuracy:.3f}" in text and f"AUC was {value.auc:.3f}" in text
     assert all("SYNTHETIC PHANTOM" in path.read_text() for path in tmp_path.glob("*.md"))
     assert "Kermany" not in text and "None" not in text and "nan" not in text
+
+
+def test_latex_tables_are_well_formed_and_compile_where_latex_is_installed(scores, results, tmp_path):
+    groups = evaluation.subgroups(scores, 0.5, 50).set_index("group")
+    for name, table in {"main": report.with_intervals(results), "groups": groups}.items():
+        report.save_table(table.rename_axis("share in %, a_b"), tmp_path, name)
+        text = (tmp_path / f"{name}.tex").read_text()
+        rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+        assert len(rows) == len(table) + 1 and len({row.count(" & ") for row in rows}) == 1
+        assert not re.search(r"(?<!\\)[%_#]", text)
+        if engine := shutil.which("pdflatex") or shutil.which("tectonic"):
+            page = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + text + r"\end{document}"
+            (tmp_path / f"page_{name}.tex").write_text(page)
+            subprocess.run([engine, f"page_{name}.tex"], cwd=tmp_path, check=True, capture_output=True)

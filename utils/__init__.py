@@ -6,8 +6,9 @@ Pictures          images (files to pictures), pack (the packed cache), augment (
                   shortcuts (what would fool a network)
 Networks          model (the networks), recipes (all settings), training (fit), watch (what one sees
                   of it), resume and mirror (disconnects), quiet (Keras), study (experiments)
-Results           runs (the run folder), scoring (pictures to scores), metrics (scores to numbers)
-Reports           style, plots and plots_data (figures), report (tables and files)
+Results           runs (the run folder), scoring (pictures to scores), metrics and evaluation (scores to
+                  numbers), explain (where a network looks), external (saved models from elsewhere)
+Reports           style, plots and plots_data (figures), report (tables and files), bundle (words, one zip)
 """
 
 import os

@@ -136,10 +136,11 @@ def _captions(facts, drawn):
             "intervals (bootstrap of patients, and of networks where there are several).",
             "Dot plot of differences with intervals and a line at 0.",
         ),
-        "04_learning_curves": (
-            f"Training of the network, {f['epochs']} epochs. a, Loss on augmented training images and on "
-            "validation images. b, AUC, sensitivity and specificity on validation images at 0.5.",
-            "Two panels of curves over the epochs.",
+        "04_map_checks": (
+            "Checks of Grad-CAM on 100 validation images. a, Rank correlation of each map with that of an "
+            "untrained network. b, Probability of the answer as blocks of the picture are blanked in the "
+            "order of the map, or at random (dotted). Passing them does not exclude a shortcut.",
+            "Left, histograms of correlations. Right, falling curves over the share of the picture blanked.",
         ),
     }
     blocks = [

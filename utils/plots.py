@@ -25,6 +25,47 @@ def pictures(arrays, titles, columns=4, colours=None):
     return figure
 
 
+@styled
+def pictures_with_maps(arrays, maps, titles, columns=4):
+    """Radiographs, each above the same one with its map: float [n, height, width] in 0-1; None: no maps."""
+    if maps is None:
+        return pictures.__wrapped__(arrays, titles, columns)
+    rows = -(-len(arrays) // columns)
+    figure, axes = axes_mm(TWO_COLUMNS, min(85 * rows, 170), 2 * rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for place, (picture, heat, title) in enumerate(zip(arrays, maps, titles, strict=True)):
+        row, column = divmod(place, columns)
+        above, below = axes[2 * row, column], axes[2 * row + 1, column]
+        above.set_title(title, fontsize=6)
+        for axis in (above, below):
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.45)
+    return figure
+
+
+@styled
+def map_checks(likenesses, curves):
+    """Do the maps depend on what was learned, and do they show what the answer rests on?
+
+    likenesses: {name: float [n]}, correlation with the maps of an untrained network. curves: {name:
+    `explain.deletion` table}.
+    """
+    figure, (left, right) = axes_mm(TWO_COLUMNS, 60, 1, 2)
+    for place, (name, values) in enumerate(likenesses.items()):
+        found = values[np.isfinite(values)]
+        left.hist(found, np.linspace(-1, 1, 41), histtype="step", color=MARKS[place], label=name)
+    left.set(xlabel="rank correlation with the map of an untrained network", ylabel="images", xlim=(-1, 1))
+    for place, (name, table) in enumerate(curves.items()):
+        right.plot(table.share, table["by map"], "os^"[place] + "-", ms=3, color=MARKS[place], label=name)
+        right.plot(table.share, table["at random"], ":", color=MARKS[place], label="the same, at random")
+    right.set(xlabel="share of the picture blanked", ylabel="probability of the answer", ylim=(0, 1.02))
+    for axis in (left, right):
+        axis.legend()
+    letters((left, right))
+    return figure
+
+
 MARKS = ("black", GREY, ACCENT)  # of several results in one figure
 
 
