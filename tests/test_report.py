@@ -11,7 +11,19 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from utils import bundle, evaluation, manifest, metrics, plots, plots_data, report, runs, style, workspace
+from utils import (
+    bundle,
+    evaluation,
+    manifest,
+    metrics,
+    plots,
+    plots_data,
+    plots_results,
+    report,
+    runs,
+    style,
+    workspace,
+)
 
 matplotlib.use("Agg")
 
@@ -48,18 +60,20 @@ def figures(scores, results, trained, radiographs):
         "pictures": plots.pictures(arrays, list("abcde"), note=note),
         "brightness": plots_data.distributions(np.linspace(0, 1, len(table)), table, "x", note=note),
         "curves": plots.learning_curves(trained.history(), trained.card["counts"], note=note),
-        "roc": plots.roc(scores, results["at 0.5"], 0.4, note=note),
-        "confusion": plots.confusion(scores, 0.5, note=note),
+        "roc": plots_results.roc(scores, results["at 0.5"], 0.4, note=note),
+        "confusion": plots_results.confusion(scores, 0.5, note=note),
         "scores": plots.score_distributions(scores, 0.4, note=note),
-        "metrics": plots.metric_intervals(scores, dict(list(results.items())[:3]), note=note),
-        "calibration": plots.calibration(
+        "metrics": plots_results.metric_intervals(scores, dict(list(results.items())[:3]), note=note),
+        "calibration": plots_results.calibration(
             {"as they are": evaluation.reliability(scores)},
             evaluation.decision_curve(scores, trained.scores("val"), 0.2),
             0.2,
             note=note,
         ),
-        "differences": plots.differences(evaluation.compare([scores], [scores], 0.5, 50), "ab", note=note),
-        "subgroups": plots.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
+        "differences": plots_results.differences(
+            evaluation.compare([scores], [scores], 0.5, 50), "ab", note=note
+        ),
+        "subgroups": plots_results.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
         "maps": plots.feature_maps(arrays[0], maps, note=note),
         "cards": plots.answer_cards(arrays, list("abcde"), np.linspace(0, 1, 5), 0.5, validation, note=note),
         "clues": plots_data.clue_aucs(clues, note=note),
@@ -93,12 +107,12 @@ def test_undefined_and_degenerate_values_are_said_in_words():
 def test_a_figure_of_one_class_is_still_drawn(scores):
     ill = scores[scores.label == "PNEUMONIA"]
     result = metrics.evaluate(ill, 0.5, 50)
-    assert plots.roc(ill, result, 0.5) and plots.metric_intervals(ill, {"at 0.5": result})
+    assert plots_results.roc(ill, result, 0.5) and plots_results.metric_intervals(ill, {"at 0.5": result})
 
 
 def test_figures_leave_the_users_settings_alone(scores):
     before = dict(matplotlib.rcParams)
-    plots.confusion(scores, 0.5)
+    plots_results.confusion(scores, 0.5)
     assert dict(matplotlib.rcParams) == before and not matplotlib.pyplot.get_fignums()
 
 

@@ -8,7 +8,8 @@ Networks          model (the networks), recipes (all settings), training (fit), 
                   of it), resume and mirror (disconnects), quiet (Keras), study (experiments)
 Results           runs (the run folder), scoring (pictures to scores), metrics and evaluation (scores to
                   numbers), explain (where a network looks), external (saved models from elsewhere)
-Reports           style, plots and plots_data (figures), report (tables and files), bundle (words, one zip)
+Reports           style, plots, plots_data and plots_results (figures), report (tables and files),
+                  bundle (words, one zip)
 """
 
 import os

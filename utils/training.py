@@ -141,8 +141,8 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
         if not re.search("ResourceExhausted|MemoryError|out of memory|RESOURCE_EX", f"{type(error)} {error}"):
             raise
         raise TrainingError(
-            f"The memory does not hold batches of {chosen.batch_size} images. Restart the runtime and in the "
-            f'Settings cell, use changes["batch_size"] = {max(chosen.batch_size // 2, 1)}.'
+            f"The memory does not hold batches of {chosen.batch_size} images. Restart the runtime and use "
+            f'changes["batch_size"] = {max(chosen.batch_size // 2, 1)} in the Settings cell.'
         ) from None
     finally:
         watch.close()
