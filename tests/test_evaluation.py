@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_metrics import table
 
@@ -51,7 +52,8 @@ def test_recalibration_undoes_shift_and_sharpness_and_keeps_the_order():
     assert before.slope < 0.5 and after.slope == pytest.approx(1, abs=0.3)
     assert after.brier < before.brier and after.ece < before.ece and after.auc == pytest.approx(before.auc)
     apart = table([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9])
-    assert evaluation.recalibrate(scores, apart) is scores
+    assert evaluation.recalibrate(scores, apart) is None
+    assert list(evaluation.calibration(scores, apart, 20)) == ["as they are"]
 
 
 def test_reliability_holds_every_image_once():
@@ -96,16 +98,31 @@ def test_only_the_same_images_are_compared():
 
 def test_mcnemar_by_hand():
     """8 against 2 discordant images: p = 2 * P(Binomial(10, 0.5) <= 2) = 0.109375."""
-    labels = np.ones(30, int)
-    first = table(labels, np.where(np.arange(30) < 2, 0.1, 0.9)).assign(path=np.arange(30))
-    second = table(labels, np.where((np.arange(30) >= 2) & (np.arange(30) < 10), 0.1, 0.9)).assign(
-        path=np.arange(30)
-    )
-    assert evaluation.discordant(first, second) == {
-        "only_first": 8,
-        "only_second": 2,
-        "p": pytest.approx(0.109375),
-    }
+    labels, place = np.ones(30, int), np.arange(30)
+    first = table(labels, np.where(place < 2, 0.1, 0.9)).assign(path=place)
+    second = table(labels, np.where((place >= 2) & (place < 10), 0.1, 0.9)).assign(path=place)
+    found = evaluation.discordant(first, second)
+    assert found.iloc[0].tolist() == [8, 2, pytest.approx(0.109375)]
+    assert found.index.name == "as if images were independent"
+
+
+@pytest.mark.parametrize("prevalence", [0, 1, 30, -0.1])
+def test_a_prevalence_that_is_none_is_refused(prevalence):
+    with pytest.raises(evaluation.ScoresError, match="a share between 0 and 1"):
+        evaluation.at_prevalence(made(), 0.5, (0.1, prevalence))
+    with pytest.raises(evaluation.ScoresError, match="a share between 0 and 1"):
+        evaluation.decision_curve(made(), made(), prevalence)
+
+
+def test_bins_do_not_depend_on_the_order_of_rows():
+    constant = made().sort_values("label").assign(score=0.6)
+    found = evaluation.reliability(constant)
+    assert len(found) == 1 and found.images[0] == 400
+    share = (constant.label == "PNEUMONIA").mean()
+    assert metrics.measure(constant, 0.5).ece == pytest.approx(abs(0.6 - share))
+    tied = made().assign(score=made().score.round(1).clip(0, 1))
+    shuffled = tied.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(evaluation.reliability(tied), evaluation.reliability(shuffled))
 
 
 @pytest.mark.parametrize(
@@ -132,6 +149,8 @@ def test_what_limits_an_evaluation_is_said(change, words):
         (lambda s: s.assign(score=s.score.mask(s.index < 3)), "3 of 400 scores are missing"),
         (lambda s: s.assign(score=s.score * 3 - 1), "not between 0 and 1"),
         (lambda s: s.drop(columns="patient"), "no column patient"),
+        (lambda s: s.head(0), "no scores"),
+        (lambda s: pd.concat([s, s.head(7)]), "7 images are scored twice"),
         (lambda s: s.assign(path="x" + s.path), "belong to other images"),
     ],
 )
@@ -144,9 +163,11 @@ def test_scores_that_cannot_be_evaluated_are_refused(change, words):
 def test_the_main_table_has_a_lazy_column_and_the_gap_is_said():
     found = evaluation.results(made(), made(seed=1), 0.6, 100)
     assert list(found)[-1] == "always pneumonia" and len(found) == 4
+    rare = made()[lambda s: (s.label == "NORMAL") | (s.index % 4 == 0)]
+    assert list(evaluation.results(rare, rare, 0.6, 10))[-1] == "always normal"
     lazy = found["always pneumonia"].value
     assert lazy.sensitivity == 1 and lazy.specificity == 0 and lazy.auc == 0.5
-    two = [found[name].value.accuracy for name in list(found)[1:3]]
+    two = [found[name].value.balanced_accuracy for name in list(found)[1:3]]
     assert f"a gap of {two[1] - two[0]:+.3f}" in evaluation.gap(found)
 
 
@@ -156,24 +177,28 @@ def test_calibration_is_shown_before_and_after():
     assert list(before.index) == list(metrics.CALIBRATION) and after.brier < before.brier
 
 
-def run_of(recipe, scores, name="run"):
+def run_of(recipe, scores, name):
     return SimpleNamespace(name=name, card={"recipe": {"name": recipe}}, scores=lambda part: scores)
 
 
 def test_a_comparison_ends_in_one_sentence():
     scores = made()
     worse = scores.assign(score=scores.score.mask(scores.index < 40, 1 - scores.score))
-    a, b, again = run_of("a", scores), run_of("b", worse), run_of("a", scores)
-    first, second = evaluation.by_recipe(a, [b, again])
+    a, b, again = run_of("a", scores, "a0"), run_of("b", worse, "b0"), run_of("a", scores, "a1")
+    first, second = evaluation.by_recipe(a, [b, again, a])
     assert (first, second) == ([a, again], [b])
     table = evaluation.compare([scores], [worse], 0.5, 300)
     said = evaluation.conclusion(table, first, second, scores)
-    assert (
-        said.startswith("a (2 trained) has a higher accuracy than b (1 trained)") and "not about the" in said
-    )
+    assert said.startswith("a0 and 1 other seeds has a higher accuracy than b0 (")
+    assert "not about the recipes" in said
+    two = evaluation.conclusion(table, first, [b, b], scores)
+    assert "too narrow for a claim about recipes" in two
     same = evaluation.compare([scores], [scores], 0.5, 50)
     assert "may be chance on 400 images" in evaluation.conclusion(same, [a], [b], scores)
-    with pytest.raises(evaluation.ScoresError, match="same recipe"):
-        evaluation.by_recipe(a, [again])
-    with pytest.raises(evaluation.ScoresError, match="fresh: never scored"):
-        evaluation.by_recipe(a, [run_of("c", None, "fresh")])
+    for others, words in (
+        ([again], "of 1 recipes"),
+        ([b, run_of("c", scores, "c0")], "of 3 recipes"),
+        ([run_of("c", None, "fresh")], "fresh: never scored"),
+    ):
+        with pytest.raises(evaluation.ScoresError, match=words):
+            evaluation.by_recipe(a, others)

@@ -1,5 +1,9 @@
 """Saved models from elsewhere become runs, or are refused in words."""
 
+import json
+import zipfile
+
+import h5py
 import numpy as np
 import pytest
 from conftest import make_workspace
@@ -45,10 +49,11 @@ def test_every_kind_of_network_gives_the_same_scores(channels, pixels, output, s
     np.testing.assert_allclose(turned, 1 - scores, atol=1e-5)
 
 
-def test_a_saved_model_becomes_a_run_that_opens_again(radiographs, tmp_path):
+@pytest.mark.parametrize(("output", "positive"), [("one logit", 1), ("two probabilities", 0)])
+def test_a_saved_model_becomes_a_run_that_opens_again(output, positive, radiographs, tmp_path):
     ws = make_workspace(tmp_path)
-    foreign(3, "one logit", "0-1").save(tmp_path / "theirs.h5")
-    settings = {"pixels": "0-1", "output": "one logit"}
+    foreign(3, output, "0-1").save(tmp_path / "theirs.h5")
+    settings = {"pixels": "0-1", "output": output, "positive": positive}
     run = external.adopt(tmp_path / "theirs.h5", ws, radiographs, **settings)
     assert run.finished and not runs.faults(run, radiographs) and 0 < run.card["threshold"]["value"] < 1
     again = scoring.score_table(
@@ -108,3 +113,40 @@ def test_code_in_a_saved_model_is_refused_by_name(tmp_path):
     (tmp_path / "half.h5").write_bytes(b"half")
     with pytest.raises(model.ModelError, match=r"not a complete \.h5 file"):
         model.load(tmp_path / "half.h5")
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file.create_dataset("w", data=[1.0])
+    with pytest.raises(model.ModelError, match="holds weights only"):
+        model.load(tmp_path / "weights.h5")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("keras.utils", "function"),
+        ("keras", "__lambda__"),
+        ("keras.layers", "Lambda"),
+        ("keras.layers", "TFSMLayer"),
+        ("keras.layers", "TorchModuleWrapper"),
+        ("keras.config", "enable_unsafe_deserialization"),
+        ("os", "Dense"),
+        (None, "Mine"),
+    ],
+)
+def test_whatever_could_run_code_is_refused_before_anything_is_built(module, name, tmp_path):
+    part = {"module": module, "class_name": name, "config": {"x": 1}}
+    config = {"module": "keras", "class_name": "Functional", "config": {"layers": [part]}}
+    with zipfile.ZipFile(tmp_path / "bad.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+    with pytest.raises(model.ModelError, match=f"may run code of their own: {name}"):
+        model.load(tmp_path / "bad.keras")
+
+
+def test_a_network_with_slices_is_no_danger(pictures, tmp_path):
+    inputs = keras.Input((64, 64, 3))
+    x = layers.GlobalAveragePooling2D()(inputs[:, 4:-4, 4:-4, :] * 2.0)
+    keras.Model(inputs, layers.Dense(2, "softmax")(x)).save(tmp_path / "slices.keras")
+    adapted = external.adapt(model.load(tmp_path / "slices.keras"), "0-1", "two probabilities")
+    adapted.save(tmp_path / "adapted.keras")
+    again = model.load(tmp_path / "adapted.keras")
+    expected = scoring.score_pictures(adapted, pictures)
+    np.testing.assert_allclose(scoring.score_pictures(again, pictures), expected, atol=1e-6)

@@ -98,7 +98,7 @@ def test_every_figure_has_report_size_and_says_phantom(figures, tmp_path):
 
 
 def test_undefined_and_degenerate_values_are_said_in_words():
-    numbers = {name: [1.0, np.nan] for name in ("value", "low", "high")}
+    numbers = {"value": [1.0, np.nan], "low": [np.nan] * 2, "high": [np.nan] * 2}
     table = pd.DataFrame(numbers, index=["accuracy", "auc"])
     texts = report.with_intervals({"x": table}).x
     assert "no interval" in texts.iloc[0] and texts.iloc[1] == "not defined"
@@ -173,8 +173,10 @@ def test_released_files_are_small_and_show_no_radiograph():
 def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores, results, figures, tmp_path):
     drawn = {"04_roc": figures["roc"], "04_calibration": figures["calibration"]}
     groups = evaluation.subgroups(scores, 0.5, 50).set_index("group")
-    report.save_evaluation(trained, tmp_path, scores, results, drawn, {"test_subgroups": groups}, 100)
-    packed = bundle.write(trained, tmp_path, scores, results, 0.2, 100)
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "04_comparison.png").write_bytes(b"of an earlier evaluation")
+    files = report.save_evaluation(trained, tmp_path, scores, results, drawn, {"test_subgroups": groups}, 100)
+    packed = bundle.write(trained, tmp_path, scores, results, 0.004, 100, files, ["A finding."])
     with zipfile.ZipFile(packed) as archive:
         assert archive.testzip() is None
         names = set(archive.namelist())
@@ -185,12 +187,14 @@ def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores
     }
     assert names >= expected | {"captions.md", "methods_and_results.md", "model_card.md", "checklist.md"}
     assert all(name in index for name in names - {"index.txt"})
+    assert "figures/04_comparison.png" not in names
     captions = (tmp_path / "captions.md").read_text()
     assert captions.count("**Alternative text.**") == len(drawn)
     text = (tmp_path / "methods_and_results.md").read_text()
     value = results["at 0.5"].value
     assert f"accuracy was {value.accuracy:.3f}" in text and f"AUC was {value.auc:.3f}" in text
     assert all("SYNTHETIC PHANTOM" in path.read_text() for path in tmp_path.glob("*.md"))
+    assert "A finding." in text and "0.4 %" in captions
     assert "Kermany" not in text and "None" not in text and "nan" not in text
 
 

@@ -14,22 +14,21 @@ PUBLIC_SCOPE = (
 SCOPE = "Nothing is shown for other patients, machines or hospitals."
 
 
-def write(run, folder, scores, results, prevalence, resamples):
+def write(run, folder, scores, results, prevalence, resamples, files, sentences):
     """Write captions, paragraphs, model card and checklist beside figures/ and tables/; returns the zip.
 
-    results: `evaluation.results`. The zip holds what a report needs, with an index, and no radiograph.
+    results: `evaluation.results`. files: what `report.save_evaluation` wrote. sentences: findings to
+    add to the results. The zip holds what a report needs, with an index, and no radiograph.
     """
-    facts = _facts(run, scores, results, prevalence, resamples)
+    facts = _facts(run, scores, results, prevalence, resamples, sentences)
     pages = {
-        "captions.md": _captions(facts, {path.stem for path in (folder / "figures").iterdir()}),
+        "captions.md": _captions(facts, {path.stem for path in files}),
         "methods_and_results.md": _paragraphs(facts),
         "model_card.md": _model_card(facts),
         "checklist.md": _checklist(facts),
     }
-    for name, text in pages.items():
-        write_whole(folder / name, facts["mark"] + text)
-    kept = [folder / "metrics.json", *sorted(folder.glob("*.md"))]
-    kept += sorted(path for part in ("figures", "tables") for path in (folder / part).iterdir())
+    written = [write_whole(folder / name, facts["mark"] + text) for name, text in pages.items()]
+    kept = sorted([*files, *written])
     index = "\n".join(f"{path.relative_to(folder)}  {path.stat().st_size / 1e3:,.0f} kB" for path in kept)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -39,7 +38,7 @@ def write(run, folder, scores, results, prevalence, resamples):
     return write_whole(folder / f"{run.name}.zip", content.getvalue())
 
 
-def _facts(run, scores, results, prevalence, resamples):
+def _facts(run, scores, results, prevalence, resamples, sentences):
     """Everything the texts below fill in."""
     card = run.card
     recipe, counts = card["recipe"], card["counts"]
@@ -60,7 +59,7 @@ def _facts(run, scores, results, prevalence, resamples):
         "million": f"{counts['parameters'] / 1e6:.2f}",
         "train": _training_images(counts),
         "val": f"{counts['val']:,} radiographs of {counts['val_patients']:,} patients",
-        "sample": f"{len(scores):,} radiographs of {scores.patient.nunique():,} patients",
+        "sample": _sample(scores),
         "classes": " and ".join(f"{rows.sum():,} {name.lower()}" for name, rows in manifest.classes(scores)),
         "positive": manifest.classes(scores)[1][0].lower(),
         "epochs": epochs,
@@ -79,11 +78,21 @@ def _facts(run, scores, results, prevalence, resamples):
         "class)",
         "source": "Kermany et al. 2018, CC BY 4.0; doi 10.17632/rscbjbr9sj" if public else "own images",
         "scope": (PUBLIC_SCOPE if public else "") + SCOPE,
-        "prevalence": f"{prevalence:.0%}",
+        "prevalence": f"{100 * prevalence:.3g} %",
+        "adapted": "adapted" in card,
+        "how_tested": card.get("test_trace", "The test images were scored by the finished network."),
+        "sentences": "".join(f" {sentence}" for sentence in sentences),
         "test": test,
         "tuned": tuned,
         "on_validation": validation,
     }
+
+
+def _sample(scores):
+    patients = scores.patient.nunique()
+    if patients == len(scores):
+        return f"{len(scores):,} radiographs, each counted as a patient"
+    return f"{len(scores):,} radiographs of {patients:,} patients"
 
 
 def _training_images(counts):
@@ -137,7 +146,7 @@ def _captions(facts, drawn):
             "Dot plot of differences with intervals and a line at 0.",
         ),
         "04_map_checks": (
-            "Checks of Grad-CAM on 100 validation images. a, Rank correlation of each map with that of an "
+            "Checks of Grad-CAM on validation images. a, Rank correlation of each map with that of an "
             "untrained network. b, Probability of the answer as blocks of the picture are blanked in the "
             "order of the map, or at random (dotted). Passing them does not exclude a shortcut.",
             "Left, histograms of correlations. Right, falling curves over the share of the picture blanked.",
@@ -166,7 +175,7 @@ def _paragraphs(facts):
         "# Methods and results\n\n"
         f"**Methods.** {trained} {f['val']} ({f['validation']}) served for validation. Kept was "
         f"{f['kept']}. The threshold of {f['threshold']} has the {f['rule']}. The test set of {f['sample']} "
-        f"({f['classes']}) was scored once by the finished network. In brackets are "
+        f"({f['classes']}) was not used for any choice of this run. {f['how_tested']} In brackets are "
         f"{f['intervals']}. Computed on {f['device']}; {f['versions']}; code {f['code']}. {f['remark']}\n\n"
         f"**Results.** At a threshold of 0.5 the accuracy was {test['accuracy']}, the sensitivity "
         f"{test['sensitivity']}, the specificity {test['specificity']}, the positive predictive value "
@@ -174,7 +183,8 @@ def _paragraphs(facts):
         f"validation images these "
         f"were {', '.join(tuned[name] for name in named)}. The AUC was {test['auc']}, the Brier score "
         f"{test['brier']}, the calibration slope {test['slope']}. On the validation images the accuracy was "
-        f"{f['on_validation']['accuracy']}. This is one trained network; other seeds give other numbers.\n\n"
+        f"{f['on_validation']['accuracy']}.{f['sentences']} This is one trained network; other seeds "
+        "give other numbers.\n\n"
         f"**Limits.** {f['scope']}\n"
     )
 
@@ -197,7 +207,7 @@ def _model_card(facts):
         ("Specificity at 0.5", test["specificity"]),
         ("AUC", test["auc"]),
         ("Calibration", f"slope {test['slope']}, intercept {test['intercept']}"),
-        ("Trained with", f"{f['device']}; {f['versions']}; code {f['code']}"),
+        ("Computed on", f"{f['device']}; {f['versions']}; code {f['code']}"),
         ("Caveats", f"{f['scope']} {f['remark']}"),
     ]
     return f"# Model card: {f['run']}\n\nAfter Mitchell et al. 2019.\n\n{_table(rows)}"
@@ -205,13 +215,14 @@ def _model_card(facts):
 
 def _checklist(facts):
     f = facts
+    source = "from elsewhere" if f["adapted"] else "its source is in utils/model.py"
     rows = [
         ("Data source, licence", f["source"]),
         ("Images and patients", f"train {f['train']}; validation {f['val']}; test {f['sample']}"),
         ("Split, and its level", f["validation"]),
         ("Reference standard", "labels as they came with the images; not verified here"),
         ("Preprocessing", f"squashed to {f['side']} x {f['side']} pixels, values 0-255"),
-        ("Model", f"{f['network']}, {f['million']} million parameters; its source is in utils/model.py"),
+        ("Model", f"{f['network']}, {f['million']} million parameters; {source}"),
         ("Training", f"recipe {f['recipe']}, {f['epochs']} epochs here, seed {f['seed']}; see card.json"),
         ("Choice of the final model", f["kept"]),
         ("Threshold, fixed before the test", f"{f['threshold']}: {f['rule']}"),
@@ -219,8 +230,8 @@ def _checklist(facts):
         ("Calibration", "tables/test_calibration, figures/04_calibration"),
         ("Subgroups", "tables/test_subgroups, figures/04_subgroups"),
         ("Failure analysis", "most confident errors in notebook 04; pictures are not saved"),
-        ("External validation", "none"),
-        ("Age, sex, other demographics", "not available for single patients"),
+        ("External validation", "none in this project"),
+        ("Age, sex, other demographics", "not known to this project"),
         ("Code and software", f"code {f['code']}; {f['versions']}"),
         ("Limits", f["scope"]),
     ]

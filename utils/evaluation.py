@@ -7,6 +7,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from . import manifest, metrics
 
 ACT_FROM = np.linspace(0.01, 0.6, 60)  # probabilities of pneumonia
+ENOUGH_SEEDS = 5  # networks of a recipe, for a claim about it
 FEW = 30  # images; below this an interval is a rough guess
 
 
@@ -19,6 +20,8 @@ def check(scores, listed=None):
 
     listed: the manifest of the images in use. Raises ScoresError if the scores are not of its images.
     """
+    if not len(scores):
+        raise ScoresError("There are no scores.")
     missing = {"path", "patient", "label", "score"} - set(scores)
     if missing:
         raise ScoresError(f"The scores have no column {', '.join(sorted(missing))}. They need all four.")
@@ -27,6 +30,8 @@ def check(scores, listed=None):
             f"{(~scores.score.between(0, 1)).sum()} of {len(scores):,} scores are missing or not between 0 "
             "and 1. A score is the probability of pneumonia."
         )
+    if scores.path.duplicated().any():
+        raise ScoresError(f"{scores.path.duplicated().sum()} images are scored twice.")
     if listed is not None and (unknown := ~scores.path.isin(listed.path)).any():
         raise ScoresError(
             f"{unknown.sum()} of {len(scores):,} scores are of images that the manifest does not list, such "
@@ -58,35 +63,37 @@ def results(scores, validation, threshold, resamples=2000):
     """The columns of the main table, each as `metrics.evaluate` gives it: {name: table}.
 
     The test images at 0.5, as publications report them; at the threshold that was fixed in training;
-    the validation images at that threshold; and someone who calls everything pneumonia, whom any
-    network has to beat.
+    the validation images at that threshold; and someone who always answers with the more frequent
+    class, whom any network has to beat.
     """
-    lazy = scores.assign(score=1.0)
+    names = [name.lower() for name, _ in manifest.classes(scores)]
+    often = int(manifest.positives(scores).mean() >= 0.5)
+    lazy = scores.assign(score=float(often))
     return {
         "at 0.5": metrics.evaluate(scores, 0.5, resamples),
         "at the validation threshold": metrics.evaluate(scores, threshold, resamples),
         "validation, same threshold": metrics.evaluate(validation, threshold, resamples),
-        f"always {manifest.classes(scores)[1][0].lower()}": metrics.evaluate(lazy, 0.5, resamples),
+        f"always {names[often]}": metrics.evaluate(lazy, 0.5, resamples),
     }
 
 
-def gap(found, metric="accuracy"):
+def gap(found, metric="balanced_accuracy"):
     """One sentence on validation against test, from `results`."""
     _, test, validation, _ = (table.value[metric] for table in found.values())
     return (
-        f"At the same threshold the {metric} is {validation:.3f} on the validation images and {test:.3f} "
-        f"on the test images: a gap of {validation - test:+.3f}."
+        f"At the same threshold the {metric.replace('_', ' ')} is {validation:.3f} on the validation images, "
+        f"on which the threshold was chosen, and {test:.3f} on the test images: a gap of "
+        f"{validation - test:+.3f}."
     )
 
 
 def calibration(scores, validation, resamples=2000):
-    """Calibration of the scores as they are, and recalibrated on the validation images: {name: table}."""
+    """Calibration of the scores as they are and, where that is possible, recalibrated: {name: table}."""
+    both = {"as they are": scores, "recalibrated on validation": recalibrate(scores, validation)}
     return {
         name: metrics.evaluate(table, 0.5, resamples).loc[list(metrics.CALIBRATION)]
-        for name, table in {
-            "as they are": scores,
-            "recalibrated on validation": recalibrate(scores, validation),
-        }.items()
+        for name, table in both.items()
+        if table is not None
     }
 
 
@@ -116,17 +123,19 @@ def subgroups(scores, threshold, resamples=2000):
 def at_prevalence(scores, threshold, prevalences=(0.05, 0.1, 0.2), resamples=2000):
     """Predictive values where pneumonia is rarer or more common than in these images (Bayes' rule).
 
-    Returns prevalence, metric (PPV or NPV), value, low, high.
+    Returns prevalence, metric (PPV or NPV), value, low, high. Raises ScoresError for a prevalence
+    that is none.
     """
+    _check_prevalence(prevalences)
     ill, called = manifest.positives(scores) == 1, scores.score.to_numpy() >= threshold
     prevalence = np.asarray(prevalences, float)
 
     def values(weights):
-        sensitivity = (weights[:, ill & called].sum(1) / weights[:, ill].sum(1))[:, None]
-        specificity = (weights[:, ~ill & ~called].sum(1) / weights[:, ~ill].sum(1))[:, None]
-        hits, misses = sensitivity * prevalence, (1 - sensitivity) * prevalence
-        rejections, alarms = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
         with np.errstate(invalid="ignore"):
+            sensitivity = (weights[:, ill & called].sum(1) / weights[:, ill].sum(1))[:, None]
+            specificity = (weights[:, ~ill & ~called].sum(1) / weights[:, ~ill].sum(1))[:, None]
+            hits, misses = sensitivity * prevalence, (1 - sensitivity) * prevalence
+            rejections, alarms = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
             return np.hstack([hits / (hits + alarms), rejections / (rejections + misses)])
 
     rows = [(share, metric) for metric in ("PPV", "NPV") for share in prevalence]
@@ -134,43 +143,49 @@ def at_prevalence(scores, threshold, prevalences=(0.05, 0.1, 0.2), resamples=200
     return pd.concat([described, metrics.bootstrap(scores, values, resamples)], axis=1)
 
 
+def _check_prevalence(prevalences):
+    for prevalence in prevalences:
+        if not 0 < prevalence < 1:
+            raise ScoresError(f"The prevalence is {prevalence}; it is a share between 0 and 1, such as 0.05.")
+
+
 def recalibrate(scores, validation):
     """Scores recalibrated on validation scores: a straight line on the logit scale (Platt 1999).
 
     Class weights and label smoothing shift and flatten scores by design; this undoes it as far as
-    validation images can tell. The order of the scores, and so the AUC, stays. Where the validation
-    classes are separated there is no such line, and the scores are returned as they are.
+    validation images can tell. The order of the scores, and so the AUC, stays. Returns None where the
+    validation classes are separated, or one is missing: there is no such line.
     """
     ill = manifest.positives(validation) == 1
     logit = metrics.logit(validation.score)
     inputs = np.stack([np.ones_like(logit), logit])
     shift, slope = metrics.logistic(ill, inputs, np.zeros_like(logit), np.ones((1, len(logit))))[0]
     if not np.isfinite(slope) or slope <= 0:
-        return scores
+        return None
     return scores.assign(score=1 / (1 + np.exp(-(shift + slope * metrics.logit(scores.score)))))
 
 
-def reliability(scores, bins=metrics.BINS):
-    """Mean score and share of pneumonia in bins of equal count: columns score, share, images."""
-    order = np.argsort(scores.score.to_numpy(), kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    ill, score = manifest.positives(scores), scores.score.to_numpy()
-    return pd.DataFrame(
-        [{"score": score[part].mean(), "share": ill[part].mean(), "images": len(part)} for part in parts]
-    )
+def reliability(scores):
+    """Mean score and share of positives in bins of equal count: columns score, share, images."""
+    table = pd.DataFrame({"score": scores.score.to_numpy(), "share": manifest.positives(scores)})
+    grouped = table.groupby(metrics.bins(table.score))
+    return grouped.mean().assign(images=grouped.size()).reset_index(drop=True)
 
 
 def decision_curve(scores, validation, prevalence, thresholds=ACT_FROM):
     """Net benefit of acting on the network, on everyone, and on nobody (Vickers and Elkin 2006).
 
     The scores are recalibrated on the validation images, and moved from the share of pneumonia there
-    to `prevalence` by Bayes' rule. thresholds: the probability from which one would act.
-    Columns threshold, network, everyone; acting on nobody is 0.
+    to `prevalence` by Bayes' rule; where they cannot be recalibrated, they are taken as they are.
+    thresholds: the probability from which one would act. Columns threshold, network, everyone;
+    acting on nobody is 0. Raises ScoresError for a prevalence that is none.
     """
+    _check_prevalence([prevalence])
     ill = manifest.positives(scores) == 1
-    share = manifest.positives(validation).mean()
-    better = metrics.logit(recalibrate(scores, validation).score)
-    moved = better + metrics.logit(prevalence) - metrics.logit(share)
+    moved, better = metrics.logit(scores.score), recalibrate(scores, validation)
+    if better is not None:
+        share = manifest.positives(validation).mean()
+        moved = metrics.logit(better.score) + metrics.logit(prevalence) - metrics.logit(share)
     called = moved[None, :] >= metrics.logit(thresholds)[:, None]
     weight = thresholds / (1 - thresholds)
     hits, alarms = called[:, ill].mean(1), called[:, ~ill].mean(1)
@@ -211,7 +226,7 @@ def compare(first, second, threshold=0.5, resamples=2000, seed=0):
     one, two = (side[0] for side in means(np.ones((1, len(positive))), draw=False))
     drawn = [means(weights, draw=True) for weights in metrics.resampled(tables[0], resamples, seed)]
     difference = np.concatenate([second - first for first, second in drawn])
-    low, high = np.nanpercentile(difference, [2.5, 97.5], axis=0)
+    low, high = np.nanpercentile(difference, [2.5, 97.5], axis=0)  # 0 to 0 where nothing differs
     return pd.DataFrame(
         {"first": one, "second": two, "difference": two - one, "low": low, "high": high},
         index=pd.Index(metrics.METRICS, name="metric"),
@@ -219,43 +234,58 @@ def compare(first, second, threshold=0.5, resamples=2000, seed=0):
 
 
 def by_recipe(run, others):
-    """Two sides to compare: runs with the recipe and settings of `run`, of any seed, and the rest.
+    """Two sides to compare: runs that differ from `run` in their seed at most, and those of another recipe.
 
-    Returns two lists of runs. Raises ScoresError if a run has no test scores, or a side is empty.
+    Returns two lists of runs. Raises ScoresError if a run has no test scores, or the others are not
+    of exactly one other recipe.
     """
-    sides = [run], []
-    for other in others:
-        sides[other.card["recipe"] != run.card["recipe"]].append(other)
-    unscored = [one.name for side in sides for one in side if one.scores("test") is None]
+    different = {one.name: one for one in [run, *others]}.values()
+    unscored = [one.name for one in different if one.scores("test") is None]
     if unscored:
         raise ScoresError(f"{', '.join(unscored)}: never scored on the test images. Evaluate it first.")
-    if not sides[1]:
-        raise ScoresError("All runs to compare have the same recipe. Name at least one with another.")
-    return sides
+    sides = []
+    for one in different:
+        identity = [one.card.get(entry) for entry in ("recipe", "adapted", "manifest")]
+        for known, side in sides:
+            if known == identity:
+                side.append(one)
+                break
+        else:
+            sides.append((identity, [one]))
+    if len(sides) != 2:
+        raise ScoresError(
+            f"The runs to compare are of {len(sides)} recipes; two are needed: that of RUN and one other, "
+            "each with any number of seeds."
+        )
+    return [side for _, side in sides]
 
 
 def conclusion(table, first, second, scores, metric="accuracy"):
     """One sentence on what a comparison shows, and what it cannot. first, second: lists of runs."""
     row = table.loc[metric]
-    names = [f"{side[0].card['recipe']['name']} ({len(side)} trained)" for side in (first, second)]
+    names = [f"{side[0].name} and {len(side) - 1} other seeds" for side in (first, second)]
+    names = [name.removesuffix(" and 0 other seeds") for name in names]
     better, worse = names if row.difference < 0 else names[::-1]
     span = f"{row.difference:+.3f}, 95 % interval {row.low:+.3f} to {row.high:+.3f}"
     where = f"on {len(scores):,} images of {scores.patient.nunique():,} patients"
-    if row.low <= 0 <= row.high:
-        found = (
-            f"The difference in {metric} between {names[0]} and {names[1]} ({span}) may be chance {where}."
-        )
-    else:
+    if row.low > 0 or row.high < 0:
         found = f"{better} has a higher {metric} than {worse} ({span}) {where}."
-    if min(len(first), len(second)) < 2:
+    else:
+        found = f"The difference in {metric} between {' and '.join(names)} ({span}) may be chance {where}."
+    fewest = min(len(first), len(second))
+    if fewest == 1:
         found += " With one network on a side, this is about these networks, not about the recipes."
+    elif fewest < ENOUGH_SEEDS:
+        found += (
+            f" With {fewest} networks on a side, the interval is too narrow for a claim about the recipes."
+        )
     return found
 
 
 def discordant(first, second, threshold=0.5):
     """McNemar's exact test of two networks as if images were independent.
 
-    Returns {only_first, only_second, p}: images that only one of them gets right.
+    Returns a table of one row: images that only one of them gets right, and p.
     """
     both = first.merge(second, on=["path", "label"], suffixes=("", "_second"))
     ill = manifest.positives(both) == 1
@@ -265,4 +295,5 @@ def discordant(first, second, threshold=0.5):
     )
     only_first, only_second = int(counts.loc[True, False]), int(counts.loc[False, True])
     p = float(mcnemar(counts.to_numpy(), exact=True).pvalue)
-    return {"only_first": only_first, "only_second": only_second, "p": p}
+    row = {"only the first is right": only_first, "only the second is right": only_second, "p": p}
+    return pd.DataFrame([row], index=pd.Index(["McNemar, exact"], name="as if images were independent"))

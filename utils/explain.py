@@ -12,11 +12,14 @@ BLOCK = 16  # pixels; what is blanked at a time, for a single pixel shows nothin
 
 
 def network_of(run):
-    """The network of a run; None if its weights are not there, or it has no convolution to look at."""
+    """The network of a run, or None, with a sentence, if there is nothing to look at."""
     path = run.path / "model.keras"
     network = model.load(path) if path.exists() else None
-    convolutions = network and [x for x in network.layers if isinstance(x, keras.layers.Conv2D)]
-    return network if convolutions else None
+    if network and any(isinstance(layer, keras.layers.Conv2D) for layer in network.layers):
+        return network
+    why = "its convolutions lie inside another model" if network else "its weights are not here"
+    print(f"No maps for {run.name}: {why}.")
+    return None
 
 
 def grad_cam(network, pictures):

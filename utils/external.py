@@ -56,7 +56,7 @@ def adapt(network, pixels, output, positive=1, side=0):
         other = layers.Rescaling(-1.0, 1.0)(x)
         x = layers.Concatenate()([other, x] if positive else [x, other])
     elif not positive:
-        x = layers.Concatenate()([x[:, 1:], x[:, :1]])
+        x = layers.Rescaling(-1.0, 1.0)(x)  # two probabilities that sum to 1 change places
     return keras.Model(inputs, x, name="adapted")
 
 
@@ -70,7 +70,8 @@ def adopt(path, ws, radiographs, pixels="0-255", output="two probabilities", pos
     training.prepare(0)
     keras.config.set_dtype_policy("float32")
     network = adapt(model.load(path), pixels, output, positive, side)
-    choices = {"file": runs.file_digest(path), "pixels": pixels, "output": output, "positive": positive}
+    choices = {"file": runs.file_digest(path), "pixels": pixels, "output": output}
+    choices |= {"positive": positive, "side": network.input_shape[1]}
     for run in runs.own_runs(ws):
         card = run.card
         if card["finished"] and (card.get("adapted"), card["manifest"]) == (choices, radiographs.digest):
@@ -82,8 +83,8 @@ def adopt(path, ws, radiographs, pixels="0-255", output="two probabilities", pos
     recipe = {"name": path.stem, "network": path.name, "side": network.input_shape[1], "epochs": 0}
     recipe["remark"] = (
         f"A saved model from elsewhere, applied as it is: pixels {pixels}, output {output}, positive "
-        f"{positive}. How it was trained is not known here; if the validation images were among its training "
-        "images, its validation numbers and its threshold are too good."
+        f"{positive}. How it was trained is not known here; if validation or test images were among its "
+        "training images, its numbers and its threshold are too good."
     )
     card = {
         "recipe": recipe,

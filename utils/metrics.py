@@ -74,7 +74,9 @@ def evaluate(scores, threshold, resamples=2000, seed=0):
     measure(scores, threshold)  # refuses what are no scores
     positive, value = manifest.positives(scores), scores.score.to_numpy(float)
     table = bootstrap(scores, lambda weights: weighted(positive, value, threshold, weights), resamples, seed)
-    return table.set_index(pd.Index(METRICS, name="metric"))
+    table = table.set_index(pd.Index(METRICS, name="metric"))
+    table.loc["ece", ["low", "high"]] = np.nan  # it only grows by resampling, so percentiles mislead
+    return table
 
 
 def bootstrap(scores, statistic, resamples=2000, seed=0):
@@ -82,14 +84,22 @@ def bootstrap(scores, statistic, resamples=2000, seed=0):
 
     statistic: function of weights, float [resamples, n], that returns [resamples, statistics].
     Interval: see INTERVAL; patients, not images, are drawn anew, because images of one patient are
-    alike (Field and Welsh 2007), and within each class, so that both keep their size.
+    alike (Field and Welsh 2007), and within each class, so that both keep their size. There is none
+    (NaN) where all samples give the same, or more than one in 40 gives nothing.
     """
     point = statistic(np.ones((1, len(scores))))[0]
     drawn = np.concatenate([statistic(weights) for weights in resampled(scores, resamples, seed)])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a statistic that is NaN in every resample
-        low, high = (np.nanpercentile(drawn, q, axis=0) for q in (2.5, 97.5))
+    low, high = limits(drawn)
     return pd.DataFrame({"value": point, "low": low, "high": high})
+
+
+def limits(drawn):
+    """The 2.5 and 97.5 percentiles of bootstrap values [resamples, statistics]; NaN where that misleads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a statistic that is NaN in every sample
+        low, high = (np.nanpercentile(drawn, q, axis=0) for q in (2.5, 97.5))
+    none = (np.isnan(drawn).mean(axis=0) > 0.025) | (low == high)
+    return np.where(none, np.nan, low), np.where(none, np.nan, high)
 
 
 def resampled(scores, resamples, seed=0):
@@ -142,7 +152,7 @@ def as_if_independent(scores, threshold):
         reach = norm.ppf(0.975) * error
         rows["auc"] = (hits.mean(), max(hits.mean() - reach, 0), min(hits.mean() + reach, 1))
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
-    return table.rename_axis("metric")
+    return table.rename_axis("as if images were independent")
 
 
 def _placements(ill, scores):
@@ -192,9 +202,13 @@ def _calibration_error(ill, scores, weights):
 
     Naeini et al. 2015, with bins of equal count because most scores lie near 0 and 1.
     """
-    rank = np.argsort(np.argsort(scores, kind="stable"))
-    bins = np.eye(BINS)[rank * BINS // len(scores)]
-    return np.abs((weights * (scores - ill)) @ bins).sum(1) / weights.sum(1)
+    members = np.eye(BINS)[bins(scores)]
+    return np.abs((weights * (scores - ill)) @ members).sum(1) / weights.sum(1)
+
+
+def bins(scores):
+    """The bin 0 to BINS - 1 of each score; bins hold equal counts, and equal scores share one."""
+    return ((rankdata(scores, "min") - 1) * BINS / len(scores)).astype(int)
 
 
 def _recalibration(ill, scores, weights):

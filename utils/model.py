@@ -132,6 +132,11 @@ def _stored_config(path):
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read("config.json"))
     with h5py.File(path) as file:
+        if "model_config" not in file.attrs:
+            raise ModelError(
+                f"{path.name} holds weights only. Save the whole model where it was made, with "
+                "model.save('model.keras')."
+            )
         return json.loads(file.attrs["model_config"])
 
 
@@ -144,21 +149,22 @@ def _rebuild(config, path):
     return network
 
 
-# what an .h5 file names without saying from which module
-KNOWN = {"Model", "Functional", "Sequential", "Policy", "DTypePolicy", "__keras_tensor__"}
-KNOWN |= {
-    name for part in ("initializers", "regularizers", "constraints") for name in dir(getattr(keras, part))
-}
+# What a stored configuration may name: Keras' own parts that are data, not code.
+CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
+KNOWN = {"Model", "Functional", "Sequential", "Policy", "DTypePolicy", "__keras_tensor__", "__slice__"}
+KNOWN |= {"__tuple__", "__ellipsis__", *dir(layers), *dir(keras.initializers), *dir(keras.regularizers)}
+KNOWN = (KNOWN | set(dir(keras.constraints))) - CODE
 
 
 def _foreign_layers(config):
     """Class names in a stored configuration that are not Keras' own, or that hold code."""
     if isinstance(config, dict):
         module, name = config.get("module"), config.get("class_name")
-        own = str(module or "keras").partition(".")[0] == "keras"
-        known = module or not config.get("config") or name in KNOWN or hasattr(layers, str(name))
-        if name and (not own or not known or name == "Lambda"):
-            yield name
+        package = str(module or "keras")
+        part = name in KNOWN and package.partition(".")[0] == "keras"
+        operation = package.startswith(("keras.ops", "keras.src.ops")) and str(name)[:1].isupper()
+        if name and not (part or operation):
+            yield str(name)
         config = config.values()
     if not isinstance(config, str) and hasattr(config, "__iter__"):
         for part in config:

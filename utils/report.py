@@ -23,22 +23,22 @@ def with_intervals(results):
 def _with_interval(row):
     if row.value != row.value:
         return "not defined"
-    if row.low == row.high:
+    if row.low != row.low:
         return f"{row.value:.3f} (no interval)"
     to = " to " if row.low < 0 else "-"
     return f"{row.value:.3f} ({row.low:.3f}{to}{row.high:.3f})"
 
 
 def save_table(table, folder, name):
-    """Write a table as CSV, Markdown and LaTeX (booktabs)."""
-    write_whole(folder / f"{name}.csv", table.to_csv())
-    write_whole(folder / f"{name}.md", table.to_markdown() + "\n")
+    """Write a table as CSV, Markdown and LaTeX (booktabs); returns the three paths."""
     latex = table.reset_index().style.hide(axis="index").format(precision=3, escape="latex")
-    write_whole(folder / f"{name}.tex", latex.format_index(escape="latex", axis=1).to_latex(hrules=True))
+    latex = latex.format_index(escape="latex", axis=1)
+    texts = {"csv": table.to_csv(), "md": table.to_markdown() + "\n", "tex": latex.to_latex(hrules=True)}
+    return [write_whole(folder / f"{name}.{kind}", text) for kind, text in texts.items()]
 
 
 def save_evaluation(run, folder, scores, results, figures, tables, resamples):
-    """Write metrics.json, tables/ and figures/ of one evaluation of test scores.
+    """Write metrics.json, tables/ and figures/ of one evaluation of test scores; returns their paths.
 
     figures: {name: Figure}. tables: {name: further table}. resamples: how often patients were drawn
     for the intervals.
@@ -59,13 +59,14 @@ def save_evaluation(run, folder, scores, results, figures, tables, resamples):
             ),
         },
     }
-    write_whole(folder / "metrics.json", json.dumps(numbers, indent=2) + "\n")
+    written = [write_whole(folder / "metrics.json", json.dumps(numbers, indent=2) + "\n")]
     for name, table in {"test_metrics": with_intervals(results), **tables}.items():
         if mark(run.card):
             table = table.rename_axis(f"{table.index.name or 'row'}; {mark(run.card)}")
-        save_table(table, folder / "tables", name)
+        written += save_table(table, folder / "tables", name)
     for name, figure in figures.items():
-        style.save(figure, folder / "figures", name)
+        written += style.save(figure, folder / "figures", name)
+    return written
 
 
 def save_answers(answers, problems, folder):

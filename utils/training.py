@@ -146,7 +146,8 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
         ) from None
     finally:
         watch.close()
-    finish(run, network, radiographs, validation, kept=kept, seconds=round(watch.seconds, 1))
+    seconds = round(watch.seconds, 1)
+    finish(run, model.in_float32(network), radiographs, validation, kept=kept, seconds=seconds)
     mirror.discard(run.path / "resume")
     return copy.finish()
 
@@ -238,12 +239,11 @@ def _with_augmentation(network, chosen, steps, seed):
 
 
 def finish(run, network, radiographs, validation, **entries):
-    """Save the float32 network, score the validation images, choose the threshold, close the card."""
-    final = model.in_float32(network)
+    """Save a float32 network, score the validation images, choose the threshold, close the card."""
     partial = run.path / "partial.keras"
-    final.save(partial)
+    network.save(partial)
     partial.replace(run.path / "model.keras")
-    scores = scoring.score_table(final, radiographs.pixels, validation)
+    scores = scoring.score_table(network, radiographs.pixels, validation)
     run.write_scores("val", scores)
     threshold = metrics.choose_threshold(manifest.positives(scores), scores.score)
     run.update_card(
