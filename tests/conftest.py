@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import manifest, recipes, sources, workspace
+from utils import manifest, quiet, recipes, sources, workspace
 from utils.phantom import write_phantom
 
 REAL = Path(os.environ.get("CXR_TEST_DATA", "/nowhere"))  # the folder with chest_xray and originals
@@ -17,6 +17,12 @@ def clean_settings(monkeypatch):
     """No test depends on the settings of the person who runs it."""
     for name in ("CXR_DATA", "CXR_HOME", "CXR_QUICK", "CXR_RECIPE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def float32():
+    """No test file depends on the precision that a training in another has set."""
+    quiet.keras.config.set_dtype_policy("float32")
 
 
 def make_workspace(home, data=None, quick=True):

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import httplib2
 import pytest
 
-from utils import drive
+from utils import drive, workspace
 
 FOLDER = "application/vnd.google-apps.folder"
 PAGE = b"<!DOCTYPE html><html><title>Quota exceeded</title></html>"
@@ -579,7 +579,7 @@ def test_a_folder_that_cannot_be_written_gets_words(tmp_path, monkeypatch, code,
 
 
 def test_a_folder_on_a_drive_that_dropped_out_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(drive, "DRIVE", tmp_path)
+    monkeypatch.setattr(workspace, "DRIVE", tmp_path)
     with pytest.raises(drive.DriveError, match="run the Setup cell again"):
         drive.prove_writable(tmp_path)
     with pytest.raises(drive.DriveError, match="run the Setup cell again"):

@@ -12,14 +12,6 @@ from utils.quiet import keras
 PARAMETERS = {"published": 3_715_714, "compact": 515_898}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def float32():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    yield
-    keras.config.set_dtype_policy(before)
-
-
 @pytest.fixture
 def noise():
     return np.random.default_rng(0).integers(0, 256, (5, 150, 150, 1)).astype("float32")

@@ -233,7 +233,7 @@ def test_an_interrupted_training_goes_on_and_says_so(radiographs, tmp_path, caps
     class Disconnect(Exception):
         pass
 
-    def disconnect(*_):
+    def disconnect(*_, **__):
         raise Disconnect
 
     with monkeypatch.context() as broken, pytest.raises(Disconnect):
@@ -251,7 +251,7 @@ def test_an_interrupted_training_goes_on_and_says_so(radiographs, tmp_path, caps
 def test_a_training_interrupted_while_it_finishes_is_finished_later(radiographs, tmp_path, monkeypatch):
     chosen = recipes.recipe("compact", epochs=1)
 
-    def disconnect(*_):
+    def disconnect(*_, **__):
         raise ConnectionError
 
     with monkeypatch.context() as broken, pytest.raises(ConnectionError):

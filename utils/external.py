@@ -46,17 +46,18 @@ def adapt(network, pixels, output, positive=1, side=0):
         )
     scale, offset = PIXELS[pixels]
     inputs = keras.Input((height, height, 1), name="radiograph")
-    x = layers.Rescaling(scale, offset)(inputs)
-    x = network(layers.Concatenate()([x, x, x]) if channels == 3 else x)
+    precise = {"dtype": "float32"}  # whatever a training before this has set
+    x = layers.Rescaling(scale, offset, **precise)(inputs)
+    x = network(layers.Concatenate(**precise)([x, x, x]) if channels == 3 else x)
     if output == "one logit":
-        x = layers.Activation("sigmoid", dtype="float32")(x)
+        x = layers.Activation("sigmoid", **precise)(x)
     if output == "two logits":
-        x = layers.Softmax(dtype="float32")(x)
+        x = layers.Softmax(**precise)(x)
     if wanted == 1:
-        other = layers.Rescaling(-1.0, 1.0)(x)
-        x = layers.Concatenate()([other, x] if positive else [x, other])
+        other = layers.Rescaling(-1.0, 1.0, **precise)(x)
+        x = layers.Concatenate(**precise)([other, x] if positive else [x, other])
     elif not positive:
-        x = layers.Rescaling(-1.0, 1.0)(x)  # two probabilities that sum to 1 change places
+        x = layers.Rescaling(-1.0, 1.0, **precise)(x)  # two probabilities that sum to 1 change places
     return keras.Model(inputs, x, name="adapted")
 
 
@@ -68,7 +69,6 @@ def adopt(path, ws, radiographs, pixels="0-255", output="two probabilities", pos
     """
     path = Path(path).expanduser()
     training.prepare(0)
-    keras.config.set_dtype_policy("float32")
     network = adapt(model.load(path), pixels, output, positive, side)
     choices = {"file": runs.file_digest(path), "pixels": pixels, "output": output}
     choices |= {"positive": positive, "side": network.input_shape[1]}

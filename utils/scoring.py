@@ -19,7 +19,7 @@ def score_pictures(network, pictures):
 
     resize = Augment(network.input_shape[1])
     parts = [
-        np.asarray(network(resize(pictures[first : first + BATCH]), training=False))[:, 1]
+        np.asarray(network(resize(pictures[first : first + BATCH]), training=False), np.float32)[:, 1]
         for first in range(0, len(pictures), BATCH)
     ]
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
