@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 SIDE = 224  # pixels; pictures are kept squashed to SIDE x SIDE, as the public copies are
-SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm")
 MAX_PIXELS = 100_000_000  # larger files are refused before they are decoded
 AHEAD = 64  # pictures read before they are asked for
 TOO_LARGE = f"it has too many pixels, more than {MAX_PIXELS / 1e6:.0f} million"
@@ -25,11 +25,11 @@ class UnreadableImage(ValueError):
 def read(source, at_least=None):
     """One radiograph as uint8 grey [height, width].
 
-    source: a path, or the file's bytes. Colour is averaged by luminance, EXIF rotation is
-    applied, transparency is laid over black, and 16-bit or float pictures are scaled by the
-    bit depth they use. at_least: pixels; a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as
-    long as both sides keep that many, which is faster. Raises UnreadableImage with a reason a
-    user can act on.
+    source: a path, or the file's bytes; for DICOM see `dicom.read`. Colour is averaged by
+    luminance, EXIF rotation is applied, transparency is laid over black, and 16-bit or float
+    pictures are scaled by the bit depth they use. at_least: pixels; a JPEG may be decoded at 1/2,
+    1/4 or 1/8 of its size as long as both sides keep that many, which is faster. Raises
+    UnreadableImage with a reason a user can act on.
     """
     try:
         raw = source if isinstance(source, bytes) else Path(source).read_bytes()
@@ -39,8 +39,10 @@ def read(source, at_least=None):
         raise UnreadableImage("the file is empty")
     if raw[:512].lstrip()[:1] == b"<" and b"<html" in raw[:2048].lower():
         raise UnreadableImage("this is a web page saved under an image's name; download it again")
-    if raw[128:132] == b"DICM":
-        raise UnreadableImage("DICOM files cannot be read yet; export the image as PNG or JPEG")
+    from . import dicom
+
+    if dicom.is_dicom(raw):
+        return dicom.read(raw)
     try:
         picture = Image.open(io.BytesIO(raw))
         if picture.width * picture.height > MAX_PIXELS:
