@@ -50,6 +50,8 @@ def figures(scores, results, trained, radiographs):
         "pool2": np.random.default_rng(1).random((4, 4, 3)),
     }
     validation = trained.scores("val")
+    answers = pd.DataFrame({"file": list("abcde"), "score": np.linspace(0, 1, 5), "threshold": 0.5})
+    answers = answers.assign(side="above", unlike=["", "", "", "", "it looks inverted"])
     arrays, table = radiographs.pixels[rows], radiographs.table
     line = np.linspace(1, 0.5, 5)
     clues = pd.DataFrame(
@@ -75,12 +77,12 @@ def figures(scores, results, trained, radiographs):
         ),
         "subgroups": plots_results.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
         "maps": plots.feature_maps(arrays[0], maps, note=note),
-        "cards": plots.answer_cards(arrays, list("abcde"), np.linspace(0, 1, 5), 0.5, validation, note=note),
+        "cards": plots.answer_cards(arrays, answers, validation, note=note),
         "clues": plots_data.clue_aucs(clues, note=note),
         "cropping": plots_data.cropping(
             arrays, line, {"a": line, "b": line}, {"a": line, "b": line}, 9, note=note
         ),
-        "no_cards": plots.answer_cards(arrays[:0], [], [], 0.5, validation, note=note),
+        "no_cards": plots.answer_cards(arrays[:0], answers[:0], validation, note=note),
     }
 
 

@@ -104,19 +104,20 @@ def feature_maps(picture, maps):
 
 
 @styled
-def answer_cards(arrays, names, scores, threshold, validation):
-    """One card per new image: the picture, and its score on the scale of the validation images."""
+def answer_cards(arrays, answers, validation):
+    """One card per new image: the picture, and its score on the scale of the validation images.
+
+    answers: rows of `scoring.classify`, in the order of arrays.
+    """
     rows = max(1, -(-len(arrays) // 3))
     figure, axes = axes_mm(TWO_COLUMNS, 56 * rows, 2 * rows, 3, squeeze=False, height_ratios=[4, 1] * rows)
     for axis in axes.flat:
         axis.axis("off")
-    for place, (picture, name, score) in enumerate(zip(arrays, names, scores, strict=True)):
+    for place, (picture, answer) in enumerate(zip(arrays, answers.itertuples(), strict=True)):
         top, scale = axes[2 * (place // 3), place % 3], axes[2 * (place // 3) + 1, place % 3]
         top.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        top.set_title(
-            f"{name}\nscore {score:.3f}: {'above' if score >= threshold else 'below'} the threshold",
-            fontsize=6,
-        )
+        verdict = "NOT LIKE THE TRAINING IMAGES" if answer.unlike else f"{answer.side} the threshold"
+        top.set_title(f"{answer.file}\nscore {answer.score:.3f}: {verdict}", fontsize=6)
         scale.axis("on")
         labels = manifest.classes(validation)
         for level, (_, rows) in enumerate(labels):
@@ -124,8 +125,8 @@ def answer_cards(arrays, names, scores, threshold, validation):
             scale.plot(
                 others, np.full(len(others), level), "|", ms=5, mew=0.4, alpha=0.4, color=COLOURS[level]
             )
-        scale.axvline(threshold, color=GREY, lw=0.8, ls="--")
-        scale.axvline(score, color="black", lw=1.6)
+        scale.axvline(answer.threshold, color=GREY, lw=0.8, ls="--")
+        scale.axvline(answer.score, color="black", lw=1.6)
         scale.set(
             xlim=(0, 1), ylim=(-0.8, 1.8), yticks=(0, 1), yticklabels=[label.lower() for label, _ in labels]
         )

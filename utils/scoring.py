@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from . import images, manifest, runs
+from . import gate, images, manifest, runs
 
 BATCH = 256  # images in memory at a time
 
@@ -120,17 +120,20 @@ def example_images(run, radiographs):
 def classify(run, network, names, pictures):
     """The answers for new radiographs: file, score, side of the threshold, and how usual the score is.
 
-    Two columns say how the score compares with those of the run's validation images: the share
-    of normal ones that score higher, and of pneumonia ones that score lower.
+    unlike: why the picture is not like the training radiographs, empty if it is; see `gate`. Two
+    columns say how the score compares with those of the run's validation images: the share of
+    normal ones that score higher, and of pneumonia ones that score lower.
     """
     threshold, validation = run.card["threshold"]["value"], run.scores("val")
     scores = score_pictures(network, pictures)
+    known = gate.load(run)
     normal, ill = (np.sort(validation.score[rows]) for _, rows in manifest.classes(validation))
     return pd.DataFrame(
         {
             "file": names,
             "score": scores,
             "side": np.where(scores >= threshold, "above", "below"),
+            "unlike": known.reasons(pictures) if known and len(pictures) else "",
             "normals_scoring_higher": 1 - np.searchsorted(normal, scores, "right") / max(len(normal), 1),
             "pneumonias_scoring_lower": np.searchsorted(ill, scores, "left") / max(len(ill), 1),
             "threshold": threshold,

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from . import images, manifest, metrics, mirror, model, pack, recipes, resume, runs, scoring, workspace
+from . import gate, images, manifest, metrics, mirror, model, pack, recipes, resume, runs, scoring, workspace
 from .augment import Augment
 from .quiet import keras
 from .recipes import SettingsError
@@ -239,13 +239,18 @@ def _with_augmentation(network, chosen, steps, seed):
 
 
 def finish(run, network, radiographs, validation, **entries):
-    """Save a float32 network, score the validation images, choose the threshold, close the card."""
+    """Save a float32 network, score the validation images, choose threshold and gate, close the card."""
     partial = run.path / "partial.keras"
     network.save(partial)
     partial.replace(run.path / "model.keras")
     scores = scoring.score_table(network, radiographs.pixels, validation)
     run.write_scores("val", scores)
     threshold = metrics.choose_threshold(manifest.positives(scores), scores.score)
+    development = radiographs.table[radiographs.table.split != "test"]
+    known = gate.fit(radiographs.pixels, development.drop(validation.index))
+    if known:
+        known.save(run)
+        entries["gate"] = gate.rates(known, radiographs.pixels[validation.index.to_numpy()])
     run.update_card(
         threshold={
             "value": threshold,
