@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import make_workspace
 
-from utils import gate, manifest, runs, scoring, sources
+from utils import gate, manifest, runs, sources
 
 
 @pytest.fixture(scope="module")
@@ -35,29 +35,6 @@ def test_the_reason_says_what_to_try(known, held_out):
     assert set(known.reasons(255 - fine)) == {"it looks inverted: bones should be bright"}
     assert "turned by 90" in " ".join(known.reasons(np.rot90(fine, 1, (1, 2))))
     assert known.reasons(np.zeros((1, 224, 224), np.uint8))[0] in (gate.UNLIKE, gate.TONES)
-
-
-def test_every_answer_carries_what_the_gate_says(trained, held_out):
-    network = scoring_network(trained)
-    pictures = np.concatenate([held_out[:1], 255 - held_out[:1]])
-    answers = scoring.classify(trained, network, ["as it is", "inverted"], pictures)
-    assert "inverted" in answers.unlike[1] and 0 <= answers.score[1] <= 1
-
-
-def scoring_network(run):
-    from utils import model
-
-    return model.load(run.path / "model.keras")
-
-
-def test_a_run_without_a_gate_still_answers(trained, held_out, tmp_path):
-    path = tmp_path / trained.name
-    path.mkdir()
-    for name in ("card.json", "scores_val.csv"):
-        (path / name).write_bytes((trained.path / name).read_bytes())
-    bare = runs.Run(path)
-    assert gate.load(bare) is None
-    assert (scoring.classify(bare, scoring_network(trained), ["a"], held_out[:1]).unlike == "").all()
 
 
 def test_too_few_images_make_no_gate(radiographs):

@@ -137,14 +137,6 @@ def test_an_evaluation_is_written_and_can_be_read_back(trained, scores, results,
     assert "synthetic phantom" in latex
 
 
-def test_answers_keep_the_unusable_files_and_never_overwrite(tmp_path):
-    answers = pd.DataFrame({"file": ["a.png"], "score": [0.5]})
-    problems = pd.DataFrame({"path": ["b.png"], "problem": ["the file is empty"]})
-    path = report.save_answers(answers, problems, tmp_path)
-    assert pd.read_csv(path).file.tolist() == ["a.png", "b.png"]
-    assert re.search(r"\d{4}-\d\d-\d\d_\d{6}", path.name)
-
-
 def test_released_runs_are_whole_and_the_readme_shows_their_numbers():
     released = runs.all_runs(runs.RELEASED)
     assert released

@@ -14,7 +14,7 @@ import pytest
 from conftest import make_workspace
 from sklearn.metrics import log_loss
 
-from utils import manifest, metrics, model, recipes, resume, runs, scoring, training, workspace
+from utils import classify, manifest, metrics, model, recipes, resume, runs, scoring, training, workspace
 from utils.quiet import keras
 
 
@@ -125,43 +125,7 @@ def test_a_real_network_is_never_scored_on_the_phantom(radiographs, tmp_path):
     real.update_card(finished=True)
     with pytest.raises(runs.RunError, match="not scored"):
         scoring.test_scores(real, radiographs)
-    names, pictures, _ = scoring.example_images(real, radiographs)
-    assert names == [] and pictures.shape == (0, 224, 224)
-
-
-def as_if_real(run):
-    return SimpleNamespace(card=run.card | {"synthetic": False}, name=run.name)
-
-
-def test_new_images_are_answered_and_bad_files_get_a_reason(trained, radiographs, tmp_path):
-    from PIL import Image
-
-    (tmp_path / "more").mkdir()
-    picture = radiographs.pixels[radiographs.table.index[0]]
-    Image.fromarray(picture).save(tmp_path / "more" / "a.png")
-    (tmp_path / "b.jpg").write_bytes(b"<html>")
-    (tmp_path / "c.txt").write_text("notes")
-    with pytest.raises(runs.RunError, match="learned from the synthetic phantom"):
-        scoring.read_new(tmp_path, trained)
-    names, pictures, problems = scoring.read_new(tmp_path, as_if_real(trained))
-    assert names == ["more/a.png"] and sorted(problems.path) == ["b.jpg", "c.txt"]
-    np.testing.assert_array_equal(pictures[0], picture)
-    validation = trained.scores("val")
-    network = model.load(trained.path / "model.keras")
-    answer = scoring.classify(trained, network, names, pictures).iloc[0]
-    normal = validation.score[validation.label == "NORMAL"]
-    assert answer.normals_scoring_higher == pytest.approx((normal > answer.score).mean())
-    assert answer.side == ("above" if answer.score >= trained.card["threshold"]["value"] else "below")
-    assert "SYNTHETIC PHANTOM" in answer.run
-    assert scoring.classify(trained, network, [], pictures[:0]).empty
-
-
-@pytest.mark.parametrize("place", ["nowhere", "."])
-def test_nothing_to_classify_gets_words(place, tmp_path, trained):
-    from utils import images
-
-    with pytest.raises(images.UnreadableImage, match=r"nothing at|empty"):
-        scoring.read_new(tmp_path / place, as_if_real(trained))
+    assert classify.examples(real, radiographs) == {}
 
 
 TRAIN = """

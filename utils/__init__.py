@@ -6,9 +6,9 @@ Pictures          images (files to pictures), pack (the packed cache), augment (
                   dicom (its way in from a hospital), shortcuts (what would fool a network)
 Networks          model (the networks), recipes (all settings), training (fit), watch (what one sees
                   of it), resume and mirror (disconnects), quiet (Keras), study (experiments)
-Results           runs (the run folder), scoring (pictures to scores), gate (is a picture like those of the
-                  training), metrics and evaluation (scores to numbers), explain (where a network
-                  looks), external (saved models from elsewhere)
+Results           runs (the run folder), scoring (pictures to scores), metrics and evaluation (scores to
+                  numbers), explain (where a network looks), external (saved models from elsewhere)
+New radiographs   classify (files to answers), gate (is a picture like those of the training)
 Reports           style, plots, plots_data and plots_results (figures), report (tables and files),
                   bundle (words, one zip)
 """

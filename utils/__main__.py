@@ -1,4 +1,4 @@
-"""python -m utils run | results | study NAME | address URL: what the Makefile and maintainers call."""
+"""python -m utils classify PLACE | run | results | study NAME | address URL"""
 
 import argparse
 import os
@@ -43,6 +43,21 @@ def run_series():
     print(f"Executed notebooks: {kept}\nRuns with figures and tables: {ws.runs}")
 
 
+def answer_files(choice):
+    """Answer new radiographs into a CSV file, and say where it is."""
+    from . import classify, drive, files, images, runs
+
+    ws = workspace.open_workspace()
+    try:
+        run = runs.find(ws, choice.run)
+        path = choice.to or classify.target(run, choice.place, ws)
+        answers = classify.answer(run, classify.open_place(run, choice.place, ws, choice.hide_names), path)
+    except (images.UnreadableImage, files.DataError, runs.RunError, drive.DriveError) as error:
+        sys.exit(str(error))
+    unlike, unusable = (answers.unlike != "").sum(), (answers.problem != "").sum()
+    print(f"{len(answers):,} files, {unlike:,} not like the training images, {unusable:,} not usable: {path}")
+
+
 def set_address(url):
     """Write the project's public address into every notebook: the setup constant and the badge."""
     import nbformat
@@ -66,6 +81,11 @@ def set_address(url):
 def main():
     parser = argparse.ArgumentParser(prog="python -m utils", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    classify = commands.add_parser("classify", help="answer new radiographs into a CSV file")
+    classify.add_argument("place", help="file, folder, zip, or link to a file on Google Drive")
+    classify.add_argument("--run", default="", help="name of a run; without it the newest finished one")
+    classify.add_argument("--to", help="the CSV file; without it one in the folder of results")
+    classify.add_argument("--hide-names", action="store_true", help="number the files instead of naming them")
     commands.add_parser("run", help="run the notebook series from images to figures")
     commands.add_parser("results", help="compute all results anew from models/")
     study = commands.add_parser("study", help="run an experiment behind the released results")
@@ -73,7 +93,9 @@ def main():
     address = commands.add_parser("address", help="set the project's public address everywhere")
     address.add_argument("url", help="https://github.com/OWNER/REPOSITORY")
     choice = parser.parse_args()
-    if choice.command == "run":
+    if choice.command == "classify":
+        answer_files(choice)
+    elif choice.command == "run":
         run_series()
     elif choice.command == "results":
         report.refresh_released()

@@ -95,6 +95,13 @@ def squash(grey, side=SIDE):
     return np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BILINEAR))
 
 
+def encode(picture):
+    """uint8 [height, width] as the bytes of a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
 def fingerprint(pictures):
     """64-bit perceptual hash of squashed pictures: uint8 [n, 224, 224] -> uint64 [n].
 
@@ -127,16 +134,17 @@ def distance(a, b):
     return np.bitwise_count(np.bitwise_xor(a, b))
 
 
-def read_many(readers, desc):
-    """Read and squash many radiographs in threads, in order, with a progress bar.
+def read_many(readers, desc, make=squash):
+    """Read many radiographs in threads, in order, with a progress bar.
 
-    readers: callables that return a file's bytes. Yields uint8 [224, 224], or the
-    UnreadableImage instead of raising it, so that one bad file never stops the rest.
+    readers: callables that return a file's bytes. make: what to do with each, given as uint8
+    [height, width]. Yields what `make` returns, or the UnreadableImage instead of raising it, so
+    that one bad file never stops the rest.
     """
 
     def one(reader):
         try:
-            return squash(read(reader(), at_least=2 * SIDE))
+            return make(read(reader(), at_least=2 * SIDE))
         except UnreadableImage as error:
             return error
         except Exception as error:  # zip archives have many ways to be damaged

@@ -107,7 +107,7 @@ def feature_maps(picture, maps):
 def answer_cards(arrays, answers, validation):
     """One card per new image: the picture, and its score on the scale of the validation images.
 
-    answers: rows of `scoring.classify`, in the order of arrays.
+    answers: rows of `classify.answer`, in the order of arrays.
     """
     rows = max(1, -(-len(arrays) // 3))
     figure, axes = axes_mm(TWO_COLUMNS, 56 * rows, 2 * rows, 3, squeeze=False, height_ratios=[4, 1] * rows)

@@ -1,6 +1,5 @@
 """From scores to the tables and files that go into a report, and the README's results table."""
 
-import datetime
 import json
 
 import pandas as pd
@@ -67,13 +66,6 @@ def save_evaluation(run, folder, scores, results, figures, tables, resamples):
     for name, figure in figures.items():
         written += style.save(figure, folder / "figures", name)
     return written
-
-
-def save_answers(answers, problems, folder):
-    """Write the answers and the unusable files of notebook 05 as one CSV; returns its path."""
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H%M%S")
-    rows = pd.concat([answers, problems.rename(columns={"path": "file"})])
-    return write_whole(folder / f"new_images_{stamp}.csv", rows.to_csv(index=False, float_format="%.6g"))
 
 
 def mark(card):

@@ -3,12 +3,9 @@
 Keras is imported only where a network is used, so that stored scores are evaluated without it.
 """
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 
-from . import gate, images, manifest, runs
+from . import manifest, runs
 
 BATCH = 256  # images in memory at a time
 
@@ -68,78 +65,6 @@ def test_scores(run, radiographs=None):
         )
     run.write_scores("test", scores)
     return run.scores("test"), f"Scored {len(test):,} test images, once; the scores are kept with the run."
-
-
-def read_new(place, run):
-    """New radiographs from a file or a folder, also nested: (names, pictures, problems).
-
-    names: list of relative paths. pictures: uint8 [n, 224, 224]. problems: columns path and
-    problem, one row per file that cannot be used. Raises images.UnreadableImage if there is
-    nothing to read at all, and runs.RunError for a run that learned from the synthetic phantom.
-    """
-    if run.card["synthetic"]:
-        raise runs.RunError(
-            f"{run.name} learned from the synthetic phantom; its answers mean nothing on radiographs."
-        )
-    place = Path(place).expanduser()
-    if not place.exists():
-        raise images.UnreadableImage(
-            f"There is nothing at {place}. Check the path, for example in the file browser."
-        )
-    base = place.parent if place.is_file() else place
-    files = (
-        [place]
-        if place.is_file()
-        else sorted(p for p in place.rglob("*") if p.is_file() and p.name[0] != ".")
-    )
-    if not files:
-        raise images.UnreadableImage(f"The folder {place} is empty. Put radiographs there, as JPEG or PNG.")
-    names, pictures, problems = [], [], []
-    read = images.read_many([path.read_bytes for path in files], "Reading new images")
-    for path, picture in zip(files, read, strict=True):
-        name = path.relative_to(base).as_posix()
-        if isinstance(picture, images.UnreadableImage):
-            problems.append((name, str(picture)))
-        else:
-            names.append(name)
-            pictures.append(picture)
-    stacked = np.stack(pictures) if pictures else np.empty((0, images.SIDE, images.SIDE), np.uint8)
-    return names, stacked, pd.DataFrame(problems, columns=["path", "problem"])
-
-
-def example_images(run, radiographs):
-    """Three test images of the data in use, in the form of `read_new`; none if the run does not fit them."""
-    chosen = manifest.select(radiographs.table, "test")
-    chosen = chosen.iloc[[0, len(chosen) // 2, -1]] if len(chosen) else chosen
-    if run.card["synthetic"] != radiographs.synthetic:
-        print("No example images: a network that learned from radiographs is not applied to the phantom.")
-        chosen = chosen.iloc[:0]
-    return list(chosen.path), radiographs.pixels[chosen.index], pd.DataFrame(columns=["path", "problem"])
-
-
-def classify(run, network, names, pictures):
-    """The answers for new radiographs: file, score, side of the threshold, and how usual the score is.
-
-    unlike: why the picture is not like the training radiographs, empty if it is; see `gate`. Two
-    columns say how the score compares with those of the run's validation images: the share of
-    normal ones that score higher, and of pneumonia ones that score lower.
-    """
-    threshold, validation = run.card["threshold"]["value"], run.scores("val")
-    scores = score_pictures(network, pictures)
-    known = gate.load(run)
-    normal, ill = (np.sort(validation.score[rows]) for _, rows in manifest.classes(validation))
-    return pd.DataFrame(
-        {
-            "file": names,
-            "score": scores,
-            "side": np.where(scores >= threshold, "above", "below"),
-            "unlike": known.reasons(pictures) if known and len(pictures) else "",
-            "normals_scoring_higher": 1 - np.searchsorted(normal, scores, "right") / max(len(normal), 1),
-            "pneumonias_scoring_lower": np.searchsorted(ill, scores, "left") / max(len(ill), 1),
-            "threshold": threshold,
-            "run": run.name + (" (SYNTHETIC PHANTOM)" if run.card["synthetic"] else ""),
-        }
-    )
 
 
 def feature_maps(network, picture):

@@ -1,0 +1,166 @@
+"""New radiographs -> answers: a file, a folder, a zip or a Drive link into one table, in flat memory.
+
+The table grows on disk as it goes, so that an interrupted folder goes on where it stopped.
+"""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import drive, files, gate, images, manifest, runs, scoring
+from .workspace import digest, write_whole
+
+COLUMNS = ["file", "score", "side", "unlike", "problem", "normals_scoring_higher", "pneumonias_scoring_lower"]
+COLUMNS += ["threshold", "run", "model", "manifest", "stamp"]
+TEXTS = {name: str for name in ("file", "side", "unlike", "problem", "run", "model", "manifest", "stamp")}
+BATCH = 256  # files between two writings of the table
+SMALLEST = 100  # pixels; the smallest side of a radiograph that can be judged
+LONGEST = 3  # times its width may a radiograph be high, or the reverse
+
+
+def open_place(run, place, ws, hide_names=False):
+    """The files to classify: {name: (reader, stamp)}, in the order of their names.
+
+    place: a file, a folder (also nested), a zip, or a link to a file on Google Drive. hide_names: call
+    them 00001, 00002, ... wherever something is shown or written. Raises images.UnreadableImage if
+    there is nothing, runs.RunError for a run that learned from the synthetic phantom, and what
+    `drive.fetch` raises.
+    """
+    if run.card["synthetic"]:
+        raise runs.RunError(
+            f"{run.name} learned from the synthetic phantom; its answers mean nothing on radiographs."
+        )
+    place = str(place).strip()
+    if place.startswith("https://"):
+        place = drive.fetch(place, ws.scratch / "incoming" / drive.file_id(place))
+    place = Path(place).expanduser()
+    if not place.exists():
+        raise images.UnreadableImage(
+            f"There is nothing at {place}. Check the path, for example in the file browser."
+        )
+    found = files.every(place)
+    if not found:
+        raise images.UnreadableImage(f"{place} is empty. Put radiographs there, as DICOM, JPEG or PNG.")
+    if hide_names:
+        found = {f"{number:05d}": file for number, file in enumerate(found.values(), start=1)}
+    return found
+
+
+def examples(run, radiographs):
+    """Three test images of the data in use, as `open_place` gives files; none if they do not fit the run."""
+    chosen = manifest.select(radiographs.table, "test")
+    chosen = chosen.iloc[[0, len(chosen) // 2, -1]] if len(chosen) else chosen
+    if run.card["synthetic"] != radiographs.synthetic:
+        print("No example images: a network that learned from radiographs is not applied to the phantom.")
+        chosen = chosen.iloc[:0]
+    pngs = {path: images.encode(radiographs.pixels[row]) for row, path in chosen.path.items()}
+    return {path: ((lambda png=png: png), digest(png)) for path, png in pngs.items()}
+
+
+def target(run, place, ws):
+    """Where the answers about a place go: one file for each place and run."""
+    place = str(place) or "examples"
+    return ws.home / "answers" / f"{Path(place).stem[:40]}_{digest(place)[:6]}_{run.name}.csv"
+
+
+def answer(run, found, path):
+    """Answer every file into the CSV `path`, and return it as a table with COLUMNS.
+
+    found: from `open_place` or `examples`. A file that cannot be used gets a row with the problem in
+    words. Rows that are there already, of the same network and unchanged files, are kept. side: of the
+    threshold. unlike: why a picture is not like the training radiographs, empty if it is. Two columns
+    compare the score with those of the run's validation images: the share of normal ones that score
+    higher, and of pneumonia ones that score lower. Raises runs.RunError if `path` is another kind of file.
+    """
+    path = Path(path)
+    kept = _kept(run, found, path)
+    todo = [name for name in found if name not in set(kept.file)]
+    if len(kept):
+        print(f"{len(kept):,} of {len(found):,} files were answered before and are kept.")
+    write_whole(path, _csv(kept, header=True))
+    if todo:
+        from . import model
+
+        network = model.load(run.path / "model.keras")
+        pictures = images.read_many([found[name][0] for name in todo], "Classifying", _picture)
+        for first in range(0, len(todo), BATCH):
+            names = todo[first : first + BATCH]
+            rows = _answers(run, network, names, list(islice(pictures, len(names))))
+            rows["stamp"] = [found[name][1] for name in rows.file]
+            with open(path, "a", encoding="utf8") as file:
+                file.write(_csv(rows, header=False))
+    answers = _read(path).set_index("file").loc[list(found)].reset_index()
+    write_whole(path, _csv(answers, header=True))
+    return answers
+
+
+def pictures_of(found, names):
+    """The squashed pictures of some readable files: uint8 [n, 224, 224]."""
+    return np.stack([images.squash(images.read(found[name][0](), 2 * images.SIDE)) for name in names])
+
+
+def _csv(rows, header):
+    return rows.reindex(columns=COLUMNS).to_csv(
+        index=False, header=header, float_format="%.6g", lineterminator="\n"
+    )
+
+
+def _read(path):
+    rows = pd.read_csv(path, dtype=TEXTS)
+    return rows.fillna({name: "" for name in TEXTS if name in rows})
+
+
+def _kept(run, found, path):
+    """Rows of an earlier, perhaps interrupted answer that still hold."""
+    if not path.exists():
+        return pd.DataFrame(columns=COLUMNS)
+    try:
+        rows = _read(path)
+    except (ValueError, UnicodeDecodeError):  # pandas' parser errors are ValueErrors
+        rows = pd.DataFrame()
+    if list(rows.columns) != COLUMNS:
+        raise runs.RunError(f"{path} exists and is no table of answers. Choose another name for the answers.")
+    same = (rows.model == run.card["model_digest"]) & (rows.manifest == run.card["manifest"])
+    stamps = rows.file.map({name: stamp for name, (_, stamp) in found.items()})
+    return rows[same & (rows.stamp == stamps)].drop_duplicates("file")
+
+
+def _picture(grey):
+    """What is kept of a file in memory: the squashed picture, and why its shape is unlike a radiograph's."""
+    height, width = grey.shape
+    shape = ""
+    if min(grey.shape) < SMALLEST:
+        shape = f"it has only {width} x {height} pixels"
+    elif max(grey.shape) > LONGEST * min(grey.shape):
+        shape = f"it is a strip of {width} x {height} pixels"
+    return images.squash(grey), shape
+
+
+def _answers(run, network, names, batch):
+    """Rows for one batch; each element of batch is what `_picture` gives, or an UnreadableImage."""
+    problems = [str(result) * isinstance(result, images.UnreadableImage) for result in batch]
+    rows = pd.DataFrame({"file": names, "problem": problems})
+    readable = rows.problem == ""
+    if readable.any():
+        pictures, shapes = zip(*[batch[place] for place in np.flatnonzero(readable)], strict=True)
+        pictures = np.stack(pictures)
+        scores = scoring.score_pictures(network, pictures)
+        known, validation = gate.load(run), run.scores("val")
+        reasons = known.reasons(pictures) if known else [""] * len(pictures)
+        normal, ill = (np.sort(validation.score[those]) for _, those in manifest.classes(validation))
+        rows.loc[readable, "score"] = scores
+        rows.loc[readable, "side"] = np.where(scores >= run.card["threshold"]["value"], "above", "below")
+        unlike = [shape or reason for shape, reason in zip(shapes, reasons, strict=True)]
+        rows.loc[readable, "unlike"] = unlike
+        higher = 1 - np.searchsorted(normal, scores, "right") / max(len(normal), 1)
+        rows.loc[readable, "normals_scoring_higher"] = higher
+        lower = np.searchsorted(ill, scores, "left") / max(len(ill), 1)
+        rows.loc[readable, "pneumonias_scoring_lower"] = lower
+    return rows.assign(
+        threshold=run.card["threshold"]["value"],
+        run=run.name + (" (SYNTHETIC PHANTOM)" if run.card["synthetic"] else ""),
+        model=run.card["model_digest"],
+        manifest=run.card["manifest"],
+    )
