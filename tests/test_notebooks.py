@@ -224,7 +224,7 @@ def test_series_runs_in_order_on_the_phantom(tmp_path):
     figures = {path.name for path in (run / "figures").iterdir()}
     assert {"04_roc.png", "04_roc.svg", "04_roc.pdf", "03_learning_curves.pdf"} <= figures
     assert (run / "metrics.json").exists() and (run / "tables" / "test_metrics.tex").exists()
-    assert list((tmp_path / "answers").glob("new_images_*.csv"))
+    assert list((tmp_path / "answers").glob("examples_*.csv"))
 
 
 def test_series_runs_in_order_on_own_classes(tmp_path, own_folder):
