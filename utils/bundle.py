@@ -73,9 +73,8 @@ def _facts(run, scores, results, prevalence, resamples, sentences):
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
         "device": f"{card['device']}, {card['precision']}",
         "code": card["code"],
-        "intervals": f"95 % intervals (percentiles of {resamples:,} bootstrap samples of "
-        f"patients within each "
-        "class)",
+        "intervals": f"95 % intervals (percentiles of {resamples:,} bootstrap samples of patients within "
+        "each class)",
         "source": "Kermany et al. 2018, CC BY 4.0; doi 10.17632/rscbjbr9sj" if public else "own images",
         "scope": (PUBLIC_SCOPE if public else "") + SCOPE,
         "prevalence": f"{100 * prevalence:.3g} %",
@@ -180,8 +179,8 @@ def _paragraphs(facts):
         f"**Results.** At a threshold of 0.5 the accuracy was {test['accuracy']}, the sensitivity "
         f"{test['sensitivity']}, the specificity {test['specificity']}, the positive predictive value "
         f"{test['precision']} and the F1 score {test['f1']}; at the threshold fixed on "
-        f"validation images these "
-        f"were {', '.join(tuned[name] for name in named)}. The AUC was {test['auc']}, the Brier score "
+        f"validation images these were {', '.join(tuned[name] for name in named)}. The AUC was "
+        f"{test['auc']}, the Brier score "
         f"{test['brier']}, the calibration slope {test['slope']}. On the validation images the accuracy was "
         f"{f['on_validation']['accuracy']}.{f['sentences']} This is one trained network; other seeds "
         "give other numbers.\n\n"

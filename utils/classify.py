@@ -83,11 +83,13 @@ def answer(run, found, path):
     if todo:
         from . import model
 
-        network = model.load(run.path / "model.keras")
+        network, known, validation = model.load(run.path / "model.keras"), gate.load(run), run.scores("val")
+        card = run.card
         pictures = images.read_many([found[name][0] for name in todo], "Classifying", _picture)
         for first in range(0, len(todo), BATCH):
             names = todo[first : first + BATCH]
-            rows = _answers(run, network, names, list(islice(pictures, len(names))))
+            batch = list(islice(pictures, len(names)))
+            rows = _answers(run.name, card, network, known, validation, names, batch)
             rows["stamp"] = [found[name][1] for name in rows.file]
             with open(path, "a", encoding="utf8") as file:
                 file.write(_csv(rows, header=False))
@@ -138,7 +140,7 @@ def _picture(grey):
     return images.squash(grey), shape
 
 
-def _answers(run, network, names, batch):
+def _answers(run_name, card, network, known, validation, names, batch):
     """Rows for one batch; each element of batch is what `_picture` gives, or an UnreadableImage."""
     problems = [str(result) * isinstance(result, images.UnreadableImage) for result in batch]
     rows = pd.DataFrame({"file": names, "problem": problems})
@@ -147,11 +149,10 @@ def _answers(run, network, names, batch):
         pictures, shapes = zip(*[batch[place] for place in np.flatnonzero(readable)], strict=True)
         pictures = np.stack(pictures)
         scores = scoring.score_pictures(network, pictures)
-        known, validation = gate.load(run), run.scores("val")
         reasons = known.reasons(pictures) if known else [""] * len(pictures)
         normal, ill = (np.sort(validation.score[those]) for _, those in manifest.classes(validation))
         rows.loc[readable, "score"] = scores
-        rows.loc[readable, "side"] = np.where(scores >= run.card["threshold"]["value"], "above", "below")
+        rows.loc[readable, "side"] = np.where(scores >= card["threshold"]["value"], "above", "below")
         unlike = [shape or reason for shape, reason in zip(shapes, reasons, strict=True)]
         rows.loc[readable, "unlike"] = unlike
         higher = 1 - np.searchsorted(normal, scores, "right") / max(len(normal), 1)
@@ -159,8 +160,8 @@ def _answers(run, network, names, batch):
         lower = np.searchsorted(ill, scores, "left") / max(len(ill), 1)
         rows.loc[readable, "pneumonias_scoring_lower"] = lower
     return rows.assign(
-        threshold=run.card["threshold"]["value"],
-        run=run.name + (" (SYNTHETIC PHANTOM)" if run.card["synthetic"] else ""),
-        model=run.card["model_digest"],
-        manifest=run.card["manifest"],
+        threshold=card["threshold"]["value"],
+        run=run_name + (" (SYNTHETIC PHANTOM)" if card["synthetic"] else ""),
+        model=card["model_digest"],
+        manifest=card["manifest"],
     )
