@@ -89,7 +89,7 @@ def main():
     commands.add_parser("run", help="run the notebook series from images to figures")
     commands.add_parser("results", help="compute all results anew from models/")
     study = commands.add_parser("study", help="run an experiment behind the released results")
-    study.add_argument("name", choices=["published", "schedules"])
+    study.add_argument("name", choices=["published", "schedules", "candidates"])
     address = commands.add_parser("address", help="set the project's public address everywhere")
     address.add_argument("url", help="https://github.com/OWNER/REPOSITORY")
     choice = parser.parse_args()

@@ -138,13 +138,3 @@ def aucs(clues, table):
 
 def _auc(ill, scores):
     return roc_auc_score(ill, scores) if len(set(ill)) == 2 else np.nan
-
-
-def crop_height(pictures, kept):
-    """Cut off top and bottom equally and squash back: uint8 [n, 224, 224], the same shape out.
-
-    kept: the share of the height that stays, 0 to 1.
-    """
-    edge = round(images.SIDE * (1 - kept) / 2)
-    cropped = [images.squash(picture[edge : images.SIDE - edge]) for picture in pictures]
-    return np.array(cropped, np.uint8).reshape(-1, images.SIDE, images.SIDE)

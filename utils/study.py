@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from . import manifest, metrics, recipes, report, runs, scoring, sources, training, workspace
+from . import development, manifest, metrics, recipes, report, runs, scoring, sources, training, workspace
 from .quiet import keras
 
 SCHEDULES = (2, 4, 8, 24)  # epochs
@@ -69,7 +69,7 @@ def published():
     """The published recipe to its end, 300 epochs, with a trace of the test accuracy on the way."""
     ws = workspace.open_workspace()
     radiographs = sources.load(ws)
-    run = _trained(
+    run = trained(
         recipes.recipe("published"), radiographs, ws, callbacks=lambda run: [TestTrace(run, radiographs)]
     )
     print(scoring.test_scores(run, radiographs)[1])
@@ -85,7 +85,7 @@ def schedules():
     rows = []
     for epochs, seed in itertools.product(SCHEDULES, SEEDS):
         chosen = recipes.recipe("fast", epochs=epochs)
-        run = _trained(chosen, radiographs, ws, seed, callbacks=lambda run: [Compiling(run)])
+        run = trained(chosen, radiographs, ws, seed, callbacks=lambda run: [Compiling(run)])
         result = metrics.measure(scoring.test_scores(run, radiographs)[0], 0.5)
         card = run.card
         row = {"recipe": chosen.name, "epochs": epochs, "seed": seed}
@@ -99,7 +99,7 @@ def schedules():
         workspace.write_whole(report.SCHEDULES, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
 
 
-def _trained(chosen, radiographs, ws, seed=0, **kwargs):
+def trained(chosen, radiographs, ws, seed=0, **kwargs):
     """The finished run of a recipe and a seed, trained now if there is none."""
     wanted = json.loads(json.dumps(dataclasses.asdict(chosen)))  # tuples are lists in a card
     for run in runs.own_runs(ws):
@@ -109,4 +109,10 @@ def _trained(chosen, radiographs, ws, seed=0, **kwargs):
     return training.fit(chosen, radiographs, ws, seed, **kwargs)
 
 
-EXPERIMENTS = {"published": published, "schedules": schedules}
+def candidates():
+    """Candidates for the record, compared on development images only: `development.compare`."""
+    ws = workspace.open_workspace()
+    development.compare(sources.load(ws), ws, trained)
+
+
+EXPERIMENTS = {"published": published, "schedules": schedules, "candidates": candidates}

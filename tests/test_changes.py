@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from utils import changes
+
+
+def ramp():
+    return np.repeat(np.linspace(0, 223, 224)[:, None], 224, 1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.8, 0.5])
+def test_cropping_keeps_the_middle(kept):
+    pictures = np.stack([ramp(), ramp().T])
+    rows, columns = changes.crop(pictures, height=kept)
+    assert rows.mean() == pytest.approx(111.5, abs=1)
+    assert np.ptp(rows.astype(int)) == pytest.approx(223 * kept, abs=2)
+    assert np.array_equal(columns, ramp().T)
+    assert np.ptp(changes.crop(pictures, width=kept)[1].astype(int)) == pytest.approx(223 * kept, abs=2)
+
+
+def test_narrowing_loses_nothing_and_masking_stretches_nothing():
+    columns = ramp().T[None]
+    narrowed = changes.narrow(columns, 0.7)[0].astype(int)
+    assert narrowed.min() <= 1 and narrowed.max() >= 222 and np.diff(narrowed).max() <= 2
+    assert (narrowed[:, :30] == narrowed[:, :1]).all()
+    masked = changes.mask(ramp()[None], 0.8)[0]
+    assert np.array_equal(masked[22:-22], ramp()[22:-22]) and set(masked[:22].ravel()) == {111}
+
+
+def test_unchanged_where_nothing_is_asked_for():
+    noise = np.random.default_rng(0).integers(0, 256, (2, 224, 224), dtype=np.uint8)
+    for same in (
+        changes.crop(noise),
+        changes.narrow(noise, 1.0),
+        changes.mask(noise, 1.0),
+        changes.expose(noise),
+        changes.rotate(noise, 0),
+    ):
+        assert np.array_equal(same, noise)
+    assert changes.through(noise, 112, antialias=True).std() < changes.through(noise, 112, False).std()
+    errors = [np.abs(changes.reencode(noise, q).astype(int) - noise).mean() for q in (30, 95)]
+    assert errors[0] > 2 * errors[1] > 0
+    assert changes.crop(noise[:0], 0.5).shape == (0, 224, 224)
