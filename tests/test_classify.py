@@ -115,7 +115,7 @@ def test_examples_are_three_test_images(trained, radiographs, tmp_path):
     found = classify.examples(trained, radiographs)
     answers = classify.answer(trained, found, tmp_path / "answers.csv")
     assert len(answers) == 3 and (answers.problem == "").all()
-    assert answers.run.str.contains("SYNTHETIC PHANTOM").all()
+    assert answers.scope.str.contains("SYNTHETIC PHANTOM").all()
     pictures = classify.pictures_of(found, answers.file)
     rows = radiographs.table.index[radiographs.table.path.isin(answers.file)]
     np.testing.assert_array_equal(

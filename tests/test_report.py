@@ -51,7 +51,7 @@ def figures(scores, results, trained, radiographs):
     }
     validation = trained.scores("val")
     answers = pd.DataFrame({"file": list("abcde"), "score": np.linspace(0, 1, 5), "threshold": 0.5})
-    answers = answers.assign(side="above", unlike=["", "", "", "", "it looks inverted"])
+    answers = answers.assign(side="above", scope="children", unlike=["", "", "", "", "it looks inverted"])
     arrays, table = radiographs.pixels[rows], radiographs.table
     line = np.linspace(1, 0.5, 5)
     clues = pd.DataFrame(
@@ -77,12 +77,15 @@ def figures(scores, results, trained, radiographs):
         ),
         "subgroups": plots_results.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
         "maps": plots.feature_maps(arrays[0], maps, note=note),
-        "cards": plots.answer_cards(arrays, answers, validation, note=note),
+        "cards": plots.answer_cards(arrays, None, answers, validation, note=note),
+        "cards_with_maps": plots.answer_cards(arrays, arrays / 255, answers, validation, note=note),
+        "sheet": plots.contact_sheet(np.repeat(arrays, 10, 0), pd.concat([answers] * 10), note=note),
         "clues": plots_data.clue_aucs(clues, note=note),
         "cropping": plots_data.cropping(
             arrays, line, {"a": line, "b": line}, {"a": line, "b": line}, 9, note=note
         ),
-        "no_cards": plots.answer_cards(arrays[:0], answers[:0], validation, note=note),
+        "no_cards": plots.answer_cards(arrays[:0], None, answers[:0], validation, note=note),
+        "no_sheet": plots.contact_sheet(arrays[:0], answers[:0], note=note),
     }
 
 

@@ -42,7 +42,7 @@ def _facts(run, scores, results, prevalence, resamples, sentences):
     """Everything the texts below fill in."""
     card = run.card
     recipe, counts = card["recipe"], card["counts"]
-    public = card["manifest"] == manifest.digest(manifest.read())
+    public = manifest.is_public(card["manifest"])
     both = {name: report.with_intervals({"x": table}).x for name, table in list(results.items())[:3]}
     titles = metrics.METRICS
     test, tuned, validation = (

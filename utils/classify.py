@@ -3,18 +3,20 @@
 The table grows on disk as it goes, so that an interrupted folder goes on where it stopped.
 """
 
+import contextlib
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from . import drive, files, gate, images, manifest, runs, scoring
+from . import drive, files, gate, images, manifest, runs, scoring, workspace
 from .workspace import digest, write_whole
 
-COLUMNS = ["file", "score", "side", "unlike", "problem", "normals_scoring_higher", "pneumonias_scoring_lower"]
-COLUMNS += ["threshold", "run", "model", "manifest", "stamp"]
-TEXTS = {name: str for name in ("file", "side", "unlike", "problem", "run", "model", "manifest", "stamp")}
+COMPARED = ("normals_scoring_higher", "pneumonias_scoring_lower")
+COLUMNS = ["file", "score", "side", "unlike", "problem", *COMPARED]
+COLUMNS += ["threshold", "scope", "run", "model", "manifest", "stamp"]
+TEXTS = {name: str for name in COLUMNS if name not in (*COMPARED, "score", "threshold")}
 BATCH = 256  # files between two writings of the table
 SMALLEST = 100  # pixels; the smallest side of a radiograph that can be judged
 LONGEST = 3  # times its width may a radiograph be high, or the reverse
@@ -59,6 +61,34 @@ def examples(run, radiographs):
     return {path: ((lambda png=png: png), digest(png)) for path, png in pngs.items()}
 
 
+def upload(ws):
+    """Let the user choose files in Colab's dialog; returns their folder, or "" if there are none."""
+    if not workspace.in_colab():
+        print("Uploading works in Colab only. Set IMAGES to the path of your files instead.")
+        return ""
+    from google.colab import files as dialog
+
+    print(
+        "Upload radiographs only if they are de-identified and your institution allows it. Names may be "
+        "burnt into the picture as well. They stay in this runtime and are gone when it ends."
+    )
+    folder = ws.scratch / "uploaded"
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(folder):  # where the dialog puts them
+        chosen = dialog.upload()
+    print(f"{len(chosen)} files uploaded." if chosen else "Nothing was uploaded.")
+    return str(folder) if chosen else ""
+
+
+def scope(card):
+    """What the network has learned from, in a few words; nothing is known about its answers elsewhere."""
+    if card["synthetic"]:
+        return "SYNTHETIC PHANTOM: the answer means nothing"
+    if manifest.is_public(card["manifest"]):
+        return "known for children of 1 to 5 years, AP view, one hospital"
+    return "known for radiographs like those of its own training data"
+
+
 def target(run, place, ws):
     """Where the answers about a place go: one file for each place and run."""
     place = str(place) or "examples"
@@ -100,7 +130,7 @@ def answer(run, found, path):
 
 def pictures_of(found, names):
     """The squashed pictures of some readable files: uint8 [n, 224, 224]."""
-    return np.stack([images.squash(images.read(found[name][0](), 2 * images.SIDE)) for name in names])
+    return np.stack([images.read_squashed(found[name][0]()) for name in names])
 
 
 def _csv(rows, header):
@@ -129,11 +159,14 @@ def _kept(run, found, path):
     return rows[same & (rows.stamp == stamps)].drop_duplicates("file")
 
 
-def _picture(grey):
-    """What is kept of a file in memory: the squashed picture, and why its shape is unlike a radiograph's."""
+def _picture(raw):
+    """What is kept of a file in memory: the squashed picture, and why it cannot be a radiograph."""
+    grey = images.read(raw, 2 * images.SIDE)
     height, width = grey.shape
     shape = ""
-    if min(grey.shape) < SMALLEST:
+    if images.is_colour(raw):
+        shape = "it is in colour"
+    elif min(grey.shape) < SMALLEST:
         shape = f"it has only {width} x {height} pixels"
     elif max(grey.shape) > LONGEST * min(grey.shape):
         shape = f"it is a strip of {width} x {height} pixels"
@@ -161,7 +194,8 @@ def _answers(run_name, card, network, known, validation, names, batch):
         rows.loc[readable, "pneumonias_scoring_lower"] = lower
     return rows.assign(
         threshold=card["threshold"]["value"],
-        run=run_name + (" (SYNTHETIC PHANTOM)" if card["synthetic"] else ""),
+        scope=scope(card),
+        run=run_name,
         model=card["model_digest"],
         manifest=card["manifest"],
     )

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 SIDE = 224  # pixels; pictures are kept squashed to SIDE x SIDE, as the public copies are
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm")
 MAX_PIXELS = 100_000_000  # larger files are refused before they are decoded
+COLOURED = 10  # grey levels between the channels, in the mean, from which a picture is in colour
 AHEAD = 64  # pictures read before they are asked for
 TOO_LARGE = f"it has too many pixels, more than {MAX_PIXELS / 1e6:.0f} million"
 
@@ -47,6 +48,8 @@ def read(source, at_least=None):
         picture = Image.open(io.BytesIO(raw))
         if picture.width * picture.height > MAX_PIXELS:
             raise UnreadableImage(TOO_LARGE)
+        if getattr(picture, "is_animated", False) and picture.format != "MPO":  # MPO: a photo with previews
+            raise UnreadableImage("it is animated or has several pages; save the picture you mean by itself")
         if at_least and picture.mode in ("L", "RGB"):
             picture.draft("L", (at_least, at_least))
         return _grey(ImageOps.exif_transpose(picture))
@@ -73,6 +76,19 @@ def _grey(picture):
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
     return np.asarray(picture.convert("L"))
+
+
+def is_colour(raw):
+    """Whether the file's bytes are a picture with visible colour; False for DICOM and what cannot be read."""
+    try:
+        picture = Image.open(io.BytesIO(raw))
+        if picture.mode in ("L", "LA", "1", "I", "F") or picture.mode.startswith("I;16"):
+            return False
+        picture.draft("RGB", (64, 64))
+        picture = picture.resize((64, 64), Image.Resampling.NEAREST).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+    return bool(np.ptp(np.asarray(picture).astype(int), axis=2).mean() > COLOURED)
 
 
 def file_facts(raw):
@@ -134,17 +150,21 @@ def distance(a, b):
     return np.bitwise_count(np.bitwise_xor(a, b))
 
 
-def read_many(readers, desc, make=squash):
+def read_squashed(raw):
+    """A file's bytes as a squashed picture, uint8 [224, 224]; raises UnreadableImage."""
+    return squash(read(raw, at_least=2 * SIDE))
+
+
+def read_many(readers, desc, make=read_squashed):
     """Read many radiographs in threads, in order, with a progress bar.
 
-    readers: callables that return a file's bytes. make: what to do with each, given as uint8
-    [height, width]. Yields what `make` returns, or the UnreadableImage instead of raising it, so
-    that one bad file never stops the rest.
+    readers: callables that return a file's bytes. make: what to do with them. Yields what `make`
+    returns, or the UnreadableImage instead of raising it, so that one bad file never stops the rest.
     """
 
     def one(reader):
         try:
-            return make(read(reader(), at_least=2 * SIDE))
+            return make(reader())
         except UnreadableImage as error:
             return error
         except Exception as error:  # zip archives have many ways to be damaged

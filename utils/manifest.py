@@ -141,6 +141,11 @@ def digest(table):
     return workspace.digest(to_csv(table))
 
 
+def is_public(name):
+    """Whether this digest is that of the public data set, as it ships with the project."""
+    return name == digest(read())
+
+
 def select(table, part, fold=0):
     """Rows of one part: 'train' (development data without `fold`), 'val' (`fold`) or 'test'."""
     chosen = {

@@ -5,6 +5,7 @@ synthetic phantom.
 """
 
 import numpy as np
+from matplotlib.patches import Patch
 
 from . import manifest
 from .style import ACCENT, COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, axes_mm, letters, styled
@@ -104,30 +105,63 @@ def feature_maps(picture, maps):
 
 
 @styled
-def answer_cards(arrays, answers, validation):
-    """One card per new image: the picture, and its score on the scale of the validation images.
+def answer_cards(arrays, maps, answers, validation):
+    """One card per new image: the picture, where the network looks, and the score among validation scores.
+
+    maps: float [n, height, width] in 0-1 (`explain.grad_cam`), or None. answers: rows of
+    `classify.answer`, in the order of arrays. validation: the run's validation scores. At most 6.
+    """
+    columns = 3 if maps is None else 2
+    rows = max(1, -(-len(arrays) // columns))
+    figure = axes_mm(TWO_COLUMNS, 56 * rows)[0]
+    figure.clear()
+    cards = figure.subfigures(rows, columns, squeeze=False).flat
+    for place, (card, answer) in enumerate(zip(cards, answers.itertuples(), strict=False)):
+        grid = card.add_gridspec(2, 1 if maps is None else 2, height_ratios=[4, 1])
+        for column, shown in enumerate(grid[0, :].subgridspec(1, grid.ncols)):
+            axis = card.add_subplot(shown)
+            axis.imshow(arrays[place], cmap="gray", vmin=0, vmax=255)
+            if column:
+                axis.imshow(maps[place], cmap="inferno", vmin=0, vmax=1, alpha=0.45)
+            axis.axis("off")
+        verdict = "NOT LIKE THE TRAINING IMAGES" if answer.unlike else f"{answer.side} the threshold"
+        card.suptitle(f"{answer.file[-50:]}\nscore {answer.score:.3f}: {verdict}", fontsize=6)
+        _among(card.add_subplot(grid[1, :]), answer, validation)
+    if len(answers):
+        figure.supxlabel(answers.scope.iloc[0], fontsize=6, color=GREY)
+    return figure
+
+
+def _among(axis, answer, validation):
+    """The scale of a card: where the validation images of both classes lie, the threshold and the score."""
+    labels = manifest.classes(validation)
+    for level, (_, rows) in enumerate(labels):
+        others = validation.score[rows]
+        axis.plot(others, np.full(len(others), level), "|", ms=5, mew=0.4, alpha=0.4, color=COLOURS[level])
+    axis.axvline(answer.threshold, color=GREY, lw=0.8, ls="--")
+    axis.axvline(answer.score, color="black", lw=1.6)
+    names = [label.lower() for label, _ in labels]
+    axis.set(xlim=(-0.01, 1.01), ylim=(-0.8, 1.8), yticks=(0, 1), yticklabels=names)
+
+
+@styled
+def contact_sheet(arrays, answers, columns=10):
+    """Many new images at a glance, framed by side of the threshold; grey where the gate calls them unlike.
 
     answers: rows of `classify.answer`, in the order of arrays.
     """
-    rows = max(1, -(-len(arrays) // 3))
-    figure, axes = axes_mm(TWO_COLUMNS, 56 * rows, 2 * rows, 3, squeeze=False, height_ratios=[4, 1] * rows)
+    rows = max(1, -(-len(arrays) // columns))
+    figure, axes = axes_mm(TWO_COLUMNS, 24 * rows + 10, rows, columns, squeeze=False)
+    colours = {"below": COLOURS[0], "above": COLOURS[1]}
     for axis in axes.flat:
         axis.axis("off")
-    for place, (picture, answer) in enumerate(zip(arrays, answers.itertuples(), strict=True)):
-        top, scale = axes[2 * (place // 3), place % 3], axes[2 * (place // 3) + 1, place % 3]
-        top.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        verdict = "NOT LIKE THE TRAINING IMAGES" if answer.unlike else f"{answer.side} the threshold"
-        top.set_title(f"{answer.file}\nscore {answer.score:.3f}: {verdict}", fontsize=6)
-        scale.axis("on")
-        labels = manifest.classes(validation)
-        for level, (_, rows) in enumerate(labels):
-            others = validation.score[rows]
-            scale.plot(
-                others, np.full(len(others), level), "|", ms=5, mew=0.4, alpha=0.4, color=COLOURS[level]
-            )
-        scale.axvline(answer.threshold, color=GREY, lw=0.8, ls="--")
-        scale.axvline(answer.score, color="black", lw=1.6)
-        scale.set(
-            xlim=(0, 1), ylim=(-0.8, 1.8), yticks=(0, 1), yticklabels=[label.lower() for label, _ in labels]
-        )
+    for axis, picture, answer in zip(axes.flat, arrays, answers.itertuples(), strict=False):
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        axis.axis("on")
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set(visible=True, lw=2, color=GREY if answer.unlike else colours[answer.side])
+        axis.set_title(f"{answer.file[-12:]}\n{answer.score:.3f}", fontsize=5)
+    names = "below the threshold", "above the threshold", "not like the training images"
+    frames = [Patch(fill=False, lw=2, edgecolor=colour) for colour in (*COLOURS, GREY)]
+    figure.legend(frames, names, loc="outside lower center", ncols=3)
     return figure
