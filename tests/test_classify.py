@@ -3,7 +3,9 @@
 import shutil
 import subprocess
 import sys
+import types
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -181,3 +183,41 @@ def test_the_command_writes_the_table(run, place, tmp_path):
     assert len(pd.read_csv(tmp_path / "answers.csv")) == 8
     failed = command(str(tmp_path / "nowhere"), "--run", run.name)
     assert failed.returncode and "There is nothing at" in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_a_table_of_another_version_is_written_anew(run, place, tmp_path):
+    path = tmp_path / "answers.csv"
+    answers = answers_of(run, place, path)
+    answers.drop(columns="scope").to_csv(path, index=False)
+    pd.testing.assert_frame_equal(answers_of(run, place, path), answers)
+
+
+def test_animated_and_coloured_pictures_are_named(run, radiographs, tmp_path):
+    folder = tmp_path / "kinds"
+    folder.mkdir()
+    frames = [Image.fromarray(radiographs.pixels[row]) for row in radiographs.table.index[:2]]
+    frames[0].save(folder / "film.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(folder / "still.gif")
+    colour = np.stack([radiographs.pixels[0], radiographs.pixels[0] // 2, radiographs.pixels[0] // 3], axis=2)
+    for name in ("colour.png", "colour.jpg"):
+        Image.fromarray(colour).save(folder / name)
+    frames[0].convert("RGB").save(folder / "grey.jpg")
+    answers = answers_of(run, folder, tmp_path / "answers.csv").set_index("file")
+    assert "animated" in answers.problem["film.gif"] and answers.problem["still.gif"] == ""
+    in_colour = answers.unlike == "it is in colour"
+    assert answers.index[in_colour].tolist() == ["colour.jpg", "colour.png"]
+
+
+def test_upload_asks_in_colab_only_and_a_cancel_is_fine(tmp_path, monkeypatch, capsys):
+    ws = make_workspace(tmp_path)
+    assert classify.upload(ws) == "" and "Colab only" in capsys.readouterr().out
+    dialog = types.SimpleNamespace(upload=dict)
+    monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(files=dialog))
+    assert classify.upload(ws) == "" and "de-identified" in capsys.readouterr().out
+
+    def choose():
+        Path("a.png").write_bytes(b"x")
+        return {"a.png": b"x"}
+
+    dialog.upload = choose
+    assert [path.name for path in Path(classify.upload(ws)).iterdir()] == ["a.png"]

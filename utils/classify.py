@@ -152,8 +152,10 @@ def _kept(run, found, path):
         rows = _read(path)
     except (ValueError, UnicodeDecodeError):  # pandas' parser errors are ValueErrors
         rows = pd.DataFrame()
-    if list(rows.columns) != COLUMNS:
+    if not {"file", "score", "model", "stamp"} <= set(rows.columns):
         raise runs.RunError(f"{path} exists and is no table of answers. Choose another name for the answers.")
+    if list(rows.columns) != COLUMNS:  # written by another version: answered anew
+        return pd.DataFrame(columns=COLUMNS)
     same = (rows.model == run.card["model_digest"]) & (rows.manifest == run.card["manifest"])
     stamps = rows.file.map({name: stamp for name, (_, stamp) in found.items()})
     return rows[same & (rows.stamp == stamps)].drop_duplicates("file")
