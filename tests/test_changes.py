@@ -1,7 +1,10 @@
+from functools import partial
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from utils import changes
+from utils import changes, study
 
 
 def ramp():
@@ -41,3 +44,22 @@ def test_unchanged_where_nothing_is_asked_for():
     errors = [np.abs(changes.reencode(noise, q).astype(int) - noise).mean() for q in (30, 95)]
     assert errors[0] > 2 * errors[1] > 0
     assert changes.crop(noise[:0], 0.5).shape == (0, 224, 224)
+
+
+def test_effects_tell_how_far_scores_move_and_how_many_answers_flip():
+    pictures = np.stack([np.full((224, 224), grey, np.uint8) for grey in (100, 120, 140, 160)])
+    table = pd.DataFrame({"patient": list("abcd"), "label": ["NORMAL", "NORMAL", "PNEUMONIA", "PNEUMONIA"]})
+    brighter = {"same": np.copy, "brighter": partial(changes.expose, brightness=0.1)}
+    found = changes.effects(lambda shown: shown.mean((1, 2)) / 255, pictures, table, 0.5, brighter, 100)
+    same, moved = found.itertuples()
+    assert (same.shift, same.flips, same.largest) == (0, 0, 0)
+    assert moved.shift == pytest.approx(26 / 255, abs=0.01) and moved.median == pytest.approx(moved.shift)
+    assert moved.flips == 0.25 and moved.flips_low == 0 and moved.flips_high == 0.5
+
+
+def test_full_size_files_are_compared_with_the_copies_in_use(radiographs, phantom_folder):
+    found = study.files.gather(phantom_folder)[0]
+    mean = partial(np.mean, axis=(1, 2))
+    table = study._from_originals(found, radiographs, lambda shown: mean(shown) / 255, 0.5)
+    names = set(radiographs.table[radiographs.table.split != "test"].path)
+    assert set(table.images) == {len(names & set(found))} and table.largest.max() < 0.05

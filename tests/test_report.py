@@ -54,6 +54,10 @@ def figures(scores, results, trained, radiographs):
     answers = answers.assign(side="above", scope="children", unlike=["", "", "", "", "it looks inverted"])
     arrays, table = radiographs.pixels[rows], radiographs.table
     line = np.linspace(1, 0.5, 5)
+    robustness = pd.DataFrame({"change": list("ab"), "images": 9, "shift": 0.1, "flips": [0, 0.2]})
+    robustness = robustness.assign(
+        shift_low=0, shift_high=0.2, flips_low=[np.nan, 0.1], flips_high=[np.nan, 0.3]
+    )
     clues = pd.DataFrame(
         {"clue": ["a", "b"], "train": [0.9, 0.6], "test": [0.7, 0.5], "n train": 9, "n test": 5}
     )
@@ -76,6 +80,7 @@ def figures(scores, results, trained, radiographs):
             evaluation.compare([scores], [scores], 0.5, 50), "ab", note=note
         ),
         "subgroups": plots_results.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
+        "robustness": plots_results.robustness(robustness, note=note),
         "maps": plots.feature_maps(arrays[0], maps, note=note),
         "cards": plots.answer_cards(arrays, None, answers, validation, note=note),
         "cards_with_maps": plots.answer_cards(arrays, arrays / 255, answers, validation, note=note),

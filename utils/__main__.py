@@ -1,4 +1,4 @@
-"""python -m utils classify PLACE | run | results | study NAME | address URL"""
+"""python -m utils classify PLACE | run | results | robustness | study NAME | address URL"""
 
 import argparse
 import os
@@ -90,6 +90,9 @@ def main():
     commands.add_parser("results", help="compute all results anew from models/")
     study = commands.add_parser("study", help="run an experiment behind the released results")
     study.add_argument("name", choices=["published", "schedules", "candidates"])
+    robust = commands.add_parser("robustness", help="how far scores move if radiographs are changed")
+    robust.add_argument("--run", default="", help="name of a run; without it the newest finished one")
+    robust.add_argument("--originals", help="folder with full-size files of some of the radiographs")
     address = commands.add_parser("address", help="set the project's public address everywhere")
     address.add_argument("url", help="https://github.com/OWNER/REPOSITORY")
     choice = parser.parse_args()
@@ -100,10 +103,13 @@ def main():
     elif choice.command == "results":
         report.refresh_released()
         report.update_readme()
-    elif choice.command == "study":
+    elif choice.command in ("robustness", "study"):
         from . import study
 
-        study.EXPERIMENTS[choice.name]()
+        if choice.command == "study":
+            study.EXPERIMENTS[choice.name]()
+        else:
+            study.robustness(choice.run, choice.originals)
     elif not choice.url.startswith("https://github.com/"):
         sys.exit("The address must look like https://github.com/OWNER/REPOSITORY.")
     else:

@@ -1,14 +1,16 @@
-"""Changes to radiographs that leave the illness as it is: what moves a network's score, and how far.
+"""Changes to radiographs that leave the illness as it is, and how far they move a network's score.
 
-Every function takes and returns squashed pictures, uint8 [n, 224, 224].
+The changes take and return squashed pictures, uint8 [n, 224, 224].
 """
 
 import io
+from functools import partial
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
-from . import images
+from . import images, metrics
 from .images import SIDE
 
 
@@ -25,7 +27,7 @@ def narrow(pictures, kept):
     edges = ((0, 0), (left, SIDE - width - left))
 
     def squeeze(picture):
-        return np.pad(np.asarray(_resized(picture, width, SIDE)), edges, mode="edge")
+        return np.pad(resized(picture, width, SIDE), edges, mode="edge")
 
     return _each(squeeze, pictures)
 
@@ -41,19 +43,20 @@ def mask(pictures, kept):
 
 def reencode(pictures, quality):
     """Save as JPEG of this quality (1 to 95) and read again."""
+    return _each(lambda picture: as_jpeg(picture, quality), pictures)
 
-    def save(picture):
-        file = io.BytesIO()
-        Image.fromarray(picture).save(file, "JPEG", quality=quality)
-        return np.asarray(Image.open(file))
 
-    return _each(save, pictures)
+def as_jpeg(grey, quality):
+    """uint8 [height, width], saved as JPEG of this quality (1 to 95) and read again."""
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
 
 
 def through(pictures, side, antialias):
     """Shrink to `side` pixels, with or without antialiasing, and enlarge again."""
     method = Image.Resampling.BILINEAR if antialias else Image.Resampling.NEAREST
-    return _each(lambda picture: images.squash(np.asarray(_resized(picture, side, side, method))), pictures)
+    return _each(lambda picture: images.squash(resized(picture, side, side, method)), pictures)
 
 
 def expose(pictures, contrast=1.0, brightness=0.0):
@@ -68,8 +71,48 @@ def rotate(pictures, degrees):
     return _each(lambda picture: np.asarray(Image.fromarray(picture).rotate(degrees, method)), pictures)
 
 
-def _resized(picture, width, height, method=Image.Resampling.BILINEAR):
-    return Image.fromarray(picture).resize((width, height), method)
+ROBUSTNESS = {  # what happens to radiographs on their way: {name: function of pictures}
+    **{f"JPEG quality {quality}": partial(reencode, quality=quality) for quality in (95, 75, 50, 30)},
+    "shrunk to 112, antialiased": partial(through, side=112, antialias=True),
+    "shrunk to 112, not antialiased": partial(through, side=112, antialias=False),
+    **{f"{kept:.0%} of the height kept": partial(crop, height=kept) for kept in (0.9, 0.8)},
+    **{f"{kept:.0%} of the width kept": partial(crop, width=kept) for kept in (0.9, 0.8)},
+    "90% of both kept": partial(crop, height=0.9, width=0.9),
+    "squeezed to 80% of the width": partial(narrow, kept=0.8),
+    **{f"brightness {step:+.0%}": partial(expose, brightness=step) for step in (-0.2, -0.1, 0.1, 0.2)},
+    **{f"contrast {factor:.0%}": partial(expose, contrast=factor) for factor in (0.6, 0.8, 1.2, 1.4)},
+    **{f"turned by {degrees}°": partial(rotate, degrees=degrees) for degrees in (-10, -5, 5, 10)},
+}
+
+
+def effects(score, pictures, table, threshold, changes=ROBUSTNESS, resamples=2000):
+    """How far scores move, and how many answers flip, under each change.
+
+    score: function of pictures to scores, float [n]. pictures: uint8 [n, 224, 224]. table: their
+    manifest rows. Returns one row per change: change, images, the mean shift of the score and the
+    share of answers that change sides of the threshold, both with 95 % intervals (`metrics.bootstrap`,
+    patients drawn anew), the median and the largest absolute shift.
+    """
+    before = score(pictures)
+    rows = [
+        shift(before, score(change(pictures)), table, threshold, resamples) for change in changes.values()
+    ]
+    return pd.concat([pd.Series(list(changes), name="change"), pd.DataFrame(rows)], axis=1)
+
+
+def shift(before, after, table, threshold, resamples=2000):
+    """One row of `effects`, for scores before and after a change, float [n]; rows as in `table`."""
+    moved = np.stack([after - before, (after >= threshold) != (before >= threshold)], axis=1)
+    found = metrics.bootstrap(table, lambda weights: weights @ moved / weights.sum(1)[:, None], resamples)
+    row = {"images": len(table)}
+    for name, values in zip(("shift", "flips"), found.itertuples(), strict=True):
+        row |= {name: values.value, f"{name}_low": values.low, f"{name}_high": values.high}
+    return row | {"median": np.median(np.abs(moved[:, 0])), "largest": np.abs(moved[:, 0]).max()}
+
+
+def resized(grey, width=SIDE, height=SIDE, method=Image.Resampling.BILINEAR):
+    """uint8 [height, width] of any size at another; BILINEAR is antialiased, NEAREST is not."""
+    return np.asarray(Image.fromarray(grey).resize((width, height), method))
 
 
 def _each(change, pictures):

@@ -167,6 +167,29 @@ def map_checks(likenesses, curves):
 
 
 @styled
+def robustness(table):
+    """How far scores move, and how many answers flip, under changes that leave the illness as it is.
+
+    table: `changes.effects`.
+    """
+    figure, (left, right) = axes_mm(TWO_COLUMNS, 15 + 5 * len(table), 1, 2, sharey=True)
+    y = np.arange(len(table))
+    for axis, name, scale in ((left, "shift", 1), (right, "flips", 100)):
+        value, low, high = (scale * table[f"{name}{end}"].to_numpy() for end in ("", "_low", "_high"))
+        errors = np.nan_to_num(np.clip([value - low, high - value], 0, None))
+        axis.errorbar(value, y, xerr=errors, fmt="o", ms=3, lw=1, color="black")
+        axis.axvline(0, color=GREY, lw=0.6, ls=":")
+        axis.grid(axis="y", lw=0.3, color="#DDDDDD")
+    names = [f"{row.change} (n = {row.images})" for row in table.itertuples()]
+    far = max(0.1, 1.1 * np.nanmax(np.abs(table[["shift", "shift_low", "shift_high"]])))
+    left.set(yticks=y, yticklabels=names, xlim=(-far, far), ylim=(len(y) - 0.5, -0.5))
+    left.set_xlabel("mean shift of the score, 95 % interval")
+    right.set(xlabel="answers that flip (%), 95 % interval", xlim=(-0.5, max(10, 110 * table.flips.max())))
+    letters((left, right))
+    return figure
+
+
+@styled
 def differences(table, names):
     """What the second of two recipes gains or loses, with paired intervals.
 

@@ -4,11 +4,29 @@ import dataclasses
 import itertools
 import json
 import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
-from . import development, manifest, metrics, recipes, report, runs, scoring, sources, training, workspace
+from . import (
+    changes,
+    development,
+    files,
+    images,
+    manifest,
+    metrics,
+    model,
+    recipes,
+    report,
+    runs,
+    scoring,
+    sources,
+    training,
+    workspace,
+)
 from .quiet import keras
 
 SCHEDULES = (2, 4, 8, 24)  # epochs
@@ -107,6 +125,50 @@ def trained(chosen, radiographs, ws, seed=0, **kwargs):
         if card["finished"] and (card["recipe"], card["seed"]) == (wanted, seed):
             return run
     return training.fit(chosen, radiographs, ws, seed, **kwargs)
+
+
+def robustness(run_name="", originals=None):
+    """How far a run's scores move when radiographs are changed, into robustness.csv of its folder.
+
+    On the validation images, at the run's threshold: `changes.ROBUSTNESS`. originals: a folder with
+    full-size files of some of the radiographs in use; those of development patients are compared with
+    the copies in use. The test images are left alone. Returns the table.
+    """
+    ws = workspace.open_workspace()
+    radiographs = sources.load(ws)
+    run = runs.find(ws, run_name, radiographs)
+    if unfit := runs.faults(run, radiographs):
+        raise runs.RunError(" ".join(unfit))
+    network, threshold = model.load(run.path / "model.keras"), run.card["threshold"]["value"]
+    score = partial(scoring.score_pictures, network)
+    validation = manifest.select(radiographs.table, "val")
+    pictures = radiographs.pixels[validation.index.to_numpy()]
+    table = changes.effects(score, pictures, validation, threshold)
+    if originals:
+        found = files.gather(Path(originals))[0]
+        table = pd.concat([table, _from_originals(found, radiographs, score, threshold)])
+    path = run.path / "robustness.csv"
+    workspace.write_whole(path, table.to_csv(index=False, float_format="%.5g"))
+    print(f"{table.round(3).to_string(index=False)}\n{path}")
+    return table
+
+
+def _from_originals(found, radiographs, score, threshold):
+    """Full-size files against the copies in use: rows of `changes.effects`."""
+    development = radiographs.table[radiographs.table.split != "test"]
+    readers = {name.rpartition("/")[2]: reader for name, reader in found.items()}
+    names = development.path.str.rpartition("/")[2]
+    rows = development[names.isin(readers)]
+    full = [images.read(readers[name]()) for name in names[rows.index]]
+    copies = score(radiographs.pixels[rows.index.to_numpy()])
+    ways = {
+        "read from the full-size file": images.squash,
+        "full-size, shrunk without antialiasing": partial(changes.resized, method=Image.Resampling.NEAREST),
+        "full-size, saved again as JPEG quality 75": lambda grey: images.squash(changes.as_jpeg(grey, 75)),
+    }
+    shown = {name: np.stack([way(grey) for grey in full]) for name, way in ways.items()}
+    parts = [changes.shift(copies, score(pictures), rows, threshold) for pictures in shown.values()]
+    return pd.concat([pd.Series(list(shown), name="change"), pd.DataFrame(parts)], axis=1)
 
 
 def candidates():
