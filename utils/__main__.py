@@ -47,15 +47,10 @@ def answer_files(choice):
     """Answer new radiographs into a CSV file, and say where it is."""
     from . import classify, drive, files, images, runs
 
-    ws = workspace.open_workspace()
     try:
-        run = runs.find(ws, choice.run)
-        path = choice.to or classify.target(run, choice.place, ws)
-        answers = classify.answer(run, classify.open_place(run, choice.place, ws, choice.hide_names), path)
+        classify.classify(choice.place, choice.to, choice.run, choice.hide_names)
     except (images.UnreadableImage, files.DataError, runs.RunError, drive.DriveError) as error:
         sys.exit(str(error))
-    unlike, unusable = (answers.unlike != "").sum(), (answers.problem != "").sum()
-    print(f"{len(answers):,} files, {unlike:,} not like the training images, {unusable:,} not usable: {path}")
 
 
 def set_address(url):

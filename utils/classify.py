@@ -22,6 +22,21 @@ SMALLEST = 100  # pixels; the smallest side of a radiograph that can be judged
 LONGEST = 3  # times its width may a radiograph be high, or the reverse
 
 
+def classify(place, to=None, run="", hide_names=False):
+    """Answer a place (see `open_place`) into the CSV `to`, and return the table (see `answer`).
+
+    run: the name of a run; without it, the newest finished one, else the released one. Without `to`
+    the table goes into the folder of results. Raises what `open_place`, `answer` and `runs.find` raise.
+    """
+    ws = workspace.open_workspace()
+    chosen = runs.find(ws, run)
+    path = to or target(chosen, place, ws)
+    answers = answer(chosen, open_place(chosen, place, ws, hide_names), path)
+    unlike, unusable = (answers.unlike != "").sum(), (answers.problem != "").sum()
+    print(f"{len(answers):,} files, {unlike:,} not like the training images, {unusable:,} not usable: {path}")
+    return answers
+
+
 def open_place(run, place, ws, hide_names=False):
     """The files to classify: {name: (reader, stamp)}, in the order of their names.
 
