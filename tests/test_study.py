@@ -2,7 +2,9 @@
 
 import json
 import re
+import types
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_workspace
@@ -54,3 +56,57 @@ def test_schedules_are_trained_once_and_tabulated(ws, radiographs, tmp_path, mon
     study.schedules()
     assert len(runs.own_runs(make_workspace(tmp_path))) == 2
     pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "schedules.csv"))
+
+
+@pytest.fixture
+def small_study(radiographs, tmp_path, monkeypatch):
+    """The study on the phantom, with one tiny cell a experiment, in a folder of its own."""
+    ws = make_workspace(tmp_path)
+    monkeypatch.setattr(study.workspace, "open_workspace", lambda: ws)
+    monkeypatch.setattr(study.sources, "load", lambda ws: radiographs)
+    for name in ("STUDY", "STUDY_TABLE", "COUNTERFACTUAL"):
+        monkeypatch.setattr(report, name, tmp_path / getattr(report, name).name)
+    cells = {"compact, ours": recipes.recipe("fast", epochs=1)}
+    monkeypatch.setattr(study, "COMPARED", {"2x2": (cells, (0, 1))})
+    return ws
+
+
+def test_cells_are_trained_once_and_kept_without_weights(small_study, monkeypatch):
+    study.compared("2x2")
+    table = pd.read_csv(report.STUDY_TABLE)
+    assert table.seed.tolist() == [0, 1] and set(table.cell) == {"compact, ours"}
+    for run in runs.all_runs(report.STUDY):
+        assert sorted(path.name for path in run.path.iterdir()) == sorted(study.KEPT)
+        found = study.metrics.measure(run.scores("test"), 0.5)
+        assert table.set_index("run").auc[run.name] == pytest.approx(found.auc, abs=1e-5)
+    monkeypatch.setattr(training, "fit", None)  # nothing is trained twice
+    study.compared("2x2")
+    pd.testing.assert_frame_equal(table, pd.read_csv(report.STUDY_TABLE))
+
+    monkeypatch.setattr(
+        study.changes, "COUNTERFACTUAL", {"none": lambda shown: shown, "negative": lambda x: 255 - x}
+    )
+    study.counterfactual()
+    moved = pd.read_csv(report.COUNTERFACTUAL)
+    assert len(moved) == 2 * 2 * 2 * 2 and (moved.flips[moved.change == "none"] == 0).all()
+    assert moved["shift"][moved.change == "negative"].abs().max() > 0
+
+
+def test_held_out_patients_are_whole_and_never_of_the_test_set():
+    table = study.manifest.read()
+    pixels = np.random.default_rng(0).integers(0, 256, (len(table), 8, 8), dtype=np.uint8)
+    group = study.development.held_out(types.SimpleNamespace(table=table, pixels=pixels))
+    assert set(group) == {"", "fold 0", "next to test", "stretched"}
+    assert (group[table.split == "test"] == "").all() and (group[table.fold == 0] == "fold 0").all()
+    assert group[table.split != "test"].groupby(table.patient).nunique().max() == 1
+    assert set(table.label[group == "stretched"]) == {"NORMAL"}
+
+
+def test_ranking_takes_the_mean_over_held_out_groups():
+    rows = [
+        (name, views, auc, auc, 0.9)
+        for name, views, auc in (("a", 1, 0.9), ("a", 1, 0.7), ("b", 1, 0.85), ("a", 4, 1))
+    ]
+    rows = pd.DataFrame(rows, columns=["candidate", "views", "auc", "pooled_auc", "balanced_accuracy"])
+    ranking = study.development.ranking(rows)
+    assert ranking.index.tolist() == ["b", "a"] and ranking.pooled_auc["a"] == pytest.approx(0.8)

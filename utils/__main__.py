@@ -84,7 +84,7 @@ def main():
     commands.add_parser("run", help="run the notebook series from images to figures")
     commands.add_parser("results", help="compute all results anew from models/")
     study = commands.add_parser("study", help="run an experiment behind the released results")
-    study.add_argument("name", choices=["published", "schedules", "candidates"])
+    study.add_argument("name", help="one of EXPERIMENTS in utils/study.py; a wrong name lists them")
     robust = commands.add_parser("robustness", help="how far scores move if radiographs are changed")
     robust.add_argument("--run", default="", help="name of a run; without it the newest finished one")
     robust.add_argument("--originals", help="folder with full-size files of some of the radiographs")
@@ -101,10 +101,12 @@ def main():
     elif choice.command in ("robustness", "study"):
         from . import study
 
-        if choice.command == "study":
+        if choice.command == "robustness":
+            study.robustness(choice.run, choice.originals)
+        elif choice.name in study.EXPERIMENTS:
             study.EXPERIMENTS[choice.name]()
         else:
-            study.robustness(choice.run, choice.originals)
+            sys.exit(f"There is no experiment {choice.name}; choose one of {', '.join(study.EXPERIMENTS)}.")
     elif not choice.url.startswith("https://github.com/"):
         sys.exit("The address must look like https://github.com/OWNER/REPOSITORY.")
     else:

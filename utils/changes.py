@@ -84,6 +84,17 @@ ROBUSTNESS = {  # what happens to radiographs on their way: {name: function of p
     **{f"turned by {degrees}°": partial(rotate, degrees=degrees) for degrees in (-10, -5, 5, 10)},
 }
 
+COUNTERFACTUAL = {"none": np.copy}  # what of a narrower framing counts?
+for _kept in (0.9, 0.8, 0.7):
+    COUNTERFACTUAL |= {
+        f"height cropped to {_kept:.0%}": partial(crop, height=_kept),  # content, zoom, stretch
+        f"both cropped to {_kept:.0%}": partial(crop, height=_kept, width=_kept),  # content and zoom
+        f"squeezed to {_kept:.0%} of the width": partial(narrow, kept=_kept),  # stretch alone
+        f"masked to {_kept:.0%} of the height": partial(mask, kept=_kept),  # content alone
+    }
+COUNTERFACTUAL |= {name: ROBUSTNESS[name] for name in ("JPEG quality 75", "JPEG quality 30")}
+COUNTERFACTUAL |= {name: ROBUSTNESS[name] for name in ROBUSTNESS if name.startswith("shrunk")}
+
 
 def effects(score, pictures, table, threshold, changes=ROBUSTNESS, resamples=2000):
     """How far scores move, and how many answers flip, under each change.

@@ -10,6 +10,9 @@ from .workspace import PROJECT, write_whole
 SECTION = "<!-- {name}: python -m utils results -->", "<!-- end of {name} -->"
 README_METRICS = ("accuracy", "precision", "sensitivity", "specificity", "auc")
 SCHEDULES = runs.RELEASED / "schedules.csv"  # one row per training, written by `study`
+STUDY = runs.RELEASED / "study"  # studied runs without their weights
+STUDY_TABLE = runs.RELEASED / "study.csv"  # one row per studied run
+COUNTERFACTUAL = runs.RELEASED / "counterfactual.csv"
 
 
 def with_intervals(results):
@@ -101,6 +104,25 @@ def readme_results():
         {"Accuracy": "0.772", "correct": "482 of 624"}, index=["published starting point"]
     )
     return pd.concat([published, released_results()]).fillna("").to_markdown()
+
+
+def tabulate_study():
+    """One row per studied run, from the scores kept with it, into models/study.csv; returns the table."""
+    rows = []
+    for run in runs.all_runs(STUDY):
+        card = run.card
+        row = card["study"] | {"recipe": card["recipe"]["name"], "seed": card["seed"]}
+        row |= {"epochs": card["recipe"]["epochs"], "seconds": card["seconds"]}
+        test, validation = (metrics.measure(run.scores(part), 0.5) for part in ("test", "val"))
+        row |= test[["accuracy", "auc", "sensitivity", "specificity"]].to_dict()
+        row["threshold"] = card["threshold"]["value"]
+        row["accuracy_at_threshold"] = metrics.measure(run.scores("test"), row["threshold"]).accuracy
+        row |= {"val_accuracy": validation.accuracy, "val_auc": validation.auc}
+        row |= {name: card[name] for name in ("device", "precision", "code")} | {"run": run.name}
+        rows.append(row)
+    table = pd.DataFrame(rows).sort_values(["experiment", "cell", "seed"])
+    write_whole(STUDY_TABLE, table.to_csv(index=False, float_format="%.6g"))
+    return table
 
 
 def readme_schedules():

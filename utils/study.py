@@ -31,6 +31,31 @@ from .quiet import keras
 
 SCHEDULES = (2, 4, 8, 24)  # epochs
 SEEDS = range(5)
+KEPT = ("card.json", "history.csv", "scores_val.csv", "scores_test.csv")  # of a studied run
+SHORT = {"epochs": 8, "cosine": True}
+TWO_BY_TWO = {
+    "published, usual": recipes.recipe("published", **SHORT),
+    "published, ours": recipes.recipe("robust", **SHORT),
+    "compact, usual": recipes.recipe("compact_usual", **SHORT),
+    "compact, ours": recipes.recipe("compact", **SHORT),
+}
+LEFT_OUT = {
+    "random aspect": {"aspect": (1.0, 1.0)},
+    "zoom": {"area": (1.0, 1.0)},
+    "blur and noise": {"blur": 0.0, "noise": 0.0},
+    "brightness and contrast": {"brightness": 0.0, "contrast": 0.0},
+    "standardised images": {"per_image": False},
+    "class weights": {"class_weights": False},
+    "label smoothing": {"label_smoothing": 0.0},
+    "falling learning rate": {"cosine": False},
+}
+COMPARED = {  # {experiment: (cells, seeds)}
+    "2x2": (TWO_BY_TWO, SEEDS),
+    "leave-one-out": (
+        {name: recipes.recipe("compact", **SHORT | changed) for name, changed in LEFT_OUT.items()},
+        range(3),
+    ),
+}
 
 
 class TestTrace(keras.callbacks.Callback):
@@ -177,4 +202,48 @@ def candidates():
     development.compare(sources.load(ws), ws, trained)
 
 
+def compared(experiment):
+    """Train the cells of an experiment, score each on test once, and keep all but the weights.
+
+    Goes on where it stopped; the cells of one seed come before those of the next.
+    """
+    ws = workspace.open_workspace()
+    radiographs = sources.load(ws)
+    cells, seeds = COMPARED[experiment]
+    for seed, (cell, chosen) in itertools.product(seeds, cells.items()):
+        run = trained(chosen, radiographs, ws, seed)
+        scoring.test_scores(run, radiographs)
+        kept = report.STUDY / run.name
+        for name in KEPT:
+            workspace.write_whole(kept / name, (run.path / name).read_bytes())
+        runs.Run(kept).update_card(study={"experiment": experiment, "cell": cell})
+        report.tabulate_study()
+
+
+def counterfactual():
+    """What moves the answers of the networks of the 2 x 2: models/counterfactual.csv, a row per network,
+    part of the data, class and change."""
+    ws = workspace.open_workspace()
+    radiographs = sources.load(ws)
+    studied = {run.name: run.card["study"] for run in runs.all_runs(report.STUDY)}
+    rows = []
+    for run in runs.own_runs(ws):
+        if studied.get(run.name, {}).get("experiment") != "2x2":
+            continue
+        score = partial(scoring.score_pictures, model.load(run.path / "model.keras"))
+        for part, (label, _) in itertools.product(("val", "test"), manifest.classes(radiographs.listed)):
+            table = manifest.select(radiographs.table, part).query("label == @label")
+            pictures = radiographs.pixels[table.index.to_numpy()]
+            found = changes.effects(score, pictures, table, 0.5, changes.COUNTERFACTUAL, resamples=1000)
+            about = {
+                "cell": studied[run.name]["cell"],
+                "seed": run.card["seed"],
+                "part": part,
+                "label": label,
+            }
+            rows.append(found.assign(**about))
+        workspace.write_whole(report.COUNTERFACTUAL, pd.concat(rows).to_csv(index=False, float_format="%.5g"))
+
+
 EXPERIMENTS = {"published": published, "schedules": schedules, "candidates": candidates}
+EXPERIMENTS |= {name: partial(compared, name) for name in COMPARED} | {"counterfactual": counterfactual}
