@@ -54,6 +54,7 @@ def test_effects_tell_how_far_scores_move_and_how_many_answers_flip():
     same, moved = found.itertuples()
     assert (same.shift, same.flips, same.largest) == (0, 0, 0)
     assert moved.shift == pytest.approx(26 / 255, abs=0.01) and moved.median == pytest.approx(moved.shift)
+    assert moved.called == 0.75 and same.called == 0.5
     assert moved.flips == 0.25 and moved.flips_low == 0 and moved.flips_high == 0.5
 
 

@@ -100,9 +100,9 @@ def effects(score, pictures, table, threshold, changes=ROBUSTNESS, resamples=200
     """How far scores move, and how many answers flip, under each change.
 
     score: function of pictures to scores, float [n]. pictures: uint8 [n, 224, 224]. table: their
-    manifest rows. Returns one row per change: change, images, the mean shift of the score and the
-    share of answers that change sides of the threshold, both with 95 % intervals (`metrics.bootstrap`,
-    patients drawn anew), the median and the largest absolute shift.
+    manifest rows. Returns one row per change: change, images; with 95 % intervals (`metrics.bootstrap`,
+    patients drawn anew) the mean shift of the score, the share of answers that flip, that is change
+    sides of the threshold, and the share called positive; the median and the largest absolute shift.
     """
     before = score(pictures)
     rows = [
@@ -113,10 +113,11 @@ def effects(score, pictures, table, threshold, changes=ROBUSTNESS, resamples=200
 
 def shift(before, after, table, threshold, resamples=2000):
     """One row of `effects`, for scores before and after a change, float [n]; rows as in `table`."""
-    moved = np.stack([after - before, (after >= threshold) != (before >= threshold)], axis=1)
+    called = after >= threshold
+    moved = np.stack([after - before, called != (before >= threshold), called], axis=1)
     found = metrics.bootstrap(table, lambda weights: weights @ moved / weights.sum(1)[:, None], resamples)
     row = {"images": len(table)}
-    for name, values in zip(("shift", "flips"), found.itertuples(), strict=True):
+    for name, values in zip(("shift", "flips", "called"), found.itertuples(), strict=True):
         row |= {name: values.value, f"{name}_low": values.low, f"{name}_high": values.high}
     return row | {"median": np.median(np.abs(moved[:, 0])), "largest": np.abs(moved[:, 0]).max()}
 
