@@ -20,6 +20,7 @@ STRETCHED = 0.15  # share of the healthy patients left whose radiographs are mos
 FRAMINGS = [(1, 1), (0.85, 1), (0.7, 1), (1, 0.85), (1, 0.7)]  # height and width kept
 VIEWS = [(1, 1), (0.85, 1), (1, 0.85), (0.85, 0.85)]  # averaged, where a candidate is scored by views
 BASE = "base"
+COMBINED = "the three best together"
 CANDIDATES = {
     BASE: {},
     "side 128": {"side": 128},
@@ -30,6 +31,13 @@ CANDIDATES = {
     "no label smoothing": {"label_smoothing": 0.0},
     "no class weights": {"class_weights": False},
     "batches of 64": {"batch_size": 64, "learning_rate": 3e-3},
+    COMBINED: {
+        "area": (0.5, 1.0),
+        "aspect": (1 / 2, 2.0),
+        "contrast": 0.5,
+        "brightness": 0.25,
+        "noise": 12.0,
+    },
 }
 
 
@@ -58,24 +66,27 @@ def held_out(radiographs):
 def compare(radiographs, ws, trained):
     """Train and score every candidate, or go on with it; one row per candidate, seed, scoring and group.
 
-    trained: as `study.trained`. Writes models/development.csv.
+    trained: as `study.trained`. Writes models/development.csv; rows that are there are kept.
     """
     group = held_out(radiographs)
     table = radiographs.table.assign(fold=radiographs.table.fold.mask(group != "", 0))  # all out of training
     reduced = dataclasses.replace(radiographs, table=table)
-    rows = []
 
     def add(names, seed):
         for name in names:
+            rows = pd.read_csv(TABLE) if TABLE.exists() else pd.DataFrame(columns=["candidate", "seed"])
+            if ((rows.candidate == name) & (rows.seed == seed)).any():
+                continue
             remark = f"Development, {name}: more than a fold held out, never scored on test."
             chosen = recipes.recipe("fast", **{"epochs": EPOCHS, "remark": remark} | CANDIDATES[name])
             run = trained(chosen, reduced, ws, seed)
             about = {"candidate": name, "seed": seed, "epochs": chosen.epochs, "seconds": run.card["seconds"]}
-            rows.extend(about | row for row in score(run, radiographs.pixels, table, group))
-            write_whole(TABLE, pd.DataFrame(rows).to_csv(index=False, float_format="%.5g"))
+            new = pd.DataFrame([about | row for row in score(run, radiographs.pixels, table, group)])
+            write_whole(TABLE, pd.concat([rows, new]).to_csv(index=False, float_format="%.5g"))
 
     add(CANDIDATES, 0)
-    best = ranking(pd.DataFrame(rows)).index.drop(BASE)
+    rows = pd.read_csv(TABLE)
+    best = ranking(rows[(rows.seed == 0) & ~rows.candidate.isin([BASE, COMBINED])]).index
     add([BASE, *best[:FINALISTS]], 1)
 
 

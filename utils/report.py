@@ -10,6 +10,12 @@ from .workspace import PROJECT, write_whole
 SECTION = "<!-- {name}: python -m utils results -->", "<!-- end of {name} -->"
 README_METRICS = ("accuracy", "precision", "sensitivity", "specificity", "auc")
 SCHEDULES = runs.RELEASED / "schedules.csv"  # one row per training, written by `study`
+STUDY_METRICS = {
+    "auc": "AUC",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "accuracy_at_threshold": "Accuracy at the validation threshold",
+}
 STUDY = runs.RELEASED / "study"  # studied runs without their weights
 STUDY_TABLE = runs.RELEASED / "study.csv"  # one row per studied run
 COUNTERFACTUAL = runs.RELEASED / "counterfactual.csv"
@@ -113,6 +119,7 @@ def tabulate_study():
         card = run.card
         row = card["study"] | {"recipe": card["recipe"]["name"], "seed": card["seed"]}
         row |= {"epochs": card["recipe"]["epochs"], "seconds": card["seconds"]}
+        row["parameters"] = card["counts"]["parameters"]
         test, validation = (metrics.measure(run.scores(part), 0.5) for part in ("test", "val"))
         row |= test[["accuracy", "auc", "sensitivity", "specificity"]].to_dict()
         row["threshold"] = card["threshold"]["value"]
@@ -125,6 +132,23 @@ def tabulate_study():
     return table
 
 
+def readme_study():
+    """Every studied cell: mean, standard deviation and range over its seeds, from stored results."""
+    rows = []
+    for (experiment, cell), part in pd.read_csv(STUDY_TABLE).groupby(["experiment", "cell"], sort=False):
+        row = {"experiment": experiment, "cell": cell, "seeds": len(part)}
+        row["Accuracy"] = f"{_mean(part.accuracy)} ({part.accuracy.min():.3f}-{part.accuracy.max():.3f})"
+        row |= {title: _mean(part[name]) for name, title in STUDY_METRICS.items()}
+        row["parameters"] = f"{part.parameters.iloc[0] / 1e6:.2f} M"
+        row["training"] = f"{part.epochs.iloc[0]} epochs, {part.seconds.mean() / 60:.0f} min"
+        rows.append(row | {"device": ", ".join(part[["device", "precision"]].iloc[0])})
+    return pd.DataFrame(rows).set_index("experiment").to_markdown()
+
+
+def _mean(values):
+    return f"{values.mean():.3f} ± {values.std():.3f}" if len(values) > 1 else f"{values.mean():.3f}"
+
+
 def readme_schedules():
     """What short trainings reach: mean and standard deviation over the seeds, from stored results."""
     table = pd.read_csv(SCHEDULES)
@@ -135,8 +159,8 @@ def readme_schedules():
             "seeds": len(part),
             "seconds": f"{part.seconds.mean():.0f} ± {part.seconds.std():.0f}",
             "compiling": f"{part.compile_seconds.mean():.0f}",
-            "Accuracy": f"{part.accuracy.mean():.3f} ± {part.accuracy.std():.3f}",
-            "AUC": f"{part.auc.mean():.3f} ± {part.auc.std():.3f}",
+            "Accuracy": _mean(part.accuracy),
+            "AUC": _mean(part.auc),
             "device": ", ".join(part[["device", "precision"]].iloc[0]),
         }
         for (recipe, epochs), part in table.groupby(["recipe", "epochs"])
