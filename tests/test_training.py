@@ -383,3 +383,30 @@ def test_a_state_that_does_not_fit_is_said_and_not_used(radiographs, tmp_path, c
         fit_with(interrupt, 1, radiographs, tmp_path)
     assert f"{run.name} cannot go on here: it was computed in" in capsys.readouterr().out
     assert len(runs.own_runs(make_workspace(tmp_path))) == 2
+
+
+JAX_TRAINING = """
+import sys
+from pathlib import Path
+from utils import quiet, recipes, sources, training, workspace
+home = Path(sys.argv[1])
+ws = workspace.Workspace(home=home, scratch=home, quick=True, data=None)
+training.fit(recipes.recipe("fast", epochs=1), sources.load(ws), ws)
+print(quiet.keras.backend.backend())
+"""
+
+
+@pytest.mark.slow
+def test_a_network_trained_with_jax_gives_the_same_scores_in_tensorflow(radiographs, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", JAX_TRAINING, str(tmp_path)],
+        cwd=workspace.PROJECT,
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.endswith("jax\n"), done.stderr
+    run = runs.own_runs(make_workspace(tmp_path))[0]
+    validation = manifest.select(radiographs.table, "val")
+    scores = scoring.score_table(model.load(run.path / "model.keras"), radiographs.pixels, validation)
+    np.testing.assert_allclose(scores.score, run.scores("val").score, atol=1e-5)

@@ -3,14 +3,16 @@
 Where and what    workspace (machine and folders), manifest (the table of radiographs)
 Getting images    sources (every way to get them), files, download, drive, own (own data), phantom
 Pictures          images (files to pictures), pack (the packed cache), augment (the augmentation layer),
-                  dicom (its way in from a hospital), shortcuts (what would fool a network)
+                  dicom (its way in from a hospital), shortcuts (what would fool a network),
+                  changes (radiographs changed on purpose, and what that does to scores)
 Networks          model (the networks), recipes (all settings), training (fit), watch (what one sees
-                  of it), resume and mirror (disconnects), quiet (Keras), study (experiments)
+                  of it), resume and mirror (disconnects), quiet (Keras)
+The study         study (experiments), development (candidates compared without the test set)
 Results           runs (the run folder), scoring (pictures to scores), metrics and evaluation (scores to
                   numbers), explain (where a network looks), external (saved models from elsewhere)
 New radiographs   classify (files to answers), gate (is a picture like those of the training)
-Reports           style, plots, plots_data and plots_results (figures), report (tables and files),
-                  bundle (words, one zip)
+Reports           style, plots, plots_data, plots_results and plots_study (figures), report (tables
+                  and files), bundle (words, one zip)
 """
 
 import os

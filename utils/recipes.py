@@ -75,6 +75,18 @@ RECIPES = {
 }
 
 
+# The data handling that the study chose on development images (models/protocol.md).
+CHOSEN = {"area": (0.5, 1.0), "aspect": (1 / 2, 2.0), "contrast": 0.5, "brightness": 0.25, "noise": 12.0}
+RECIPES |= {
+    # The record: the small network on small pictures, twice as long as `compact`.
+    "best": Recipe(
+        name="best", network="compact", side=96, epochs=48, batch_size=32, learning_rate=2e-3, **CHOSEN
+    ),
+    # The published network with the same data handling.
+    "best_published": Recipe(name="best_published", network="published", learning_rate=1e-3, **CHOSEN),
+}
+
+
 class SettingsError(ValueError):
     """A setting that cannot work; the message says which and what would."""
 

@@ -50,6 +50,8 @@ LEFT_OUT = {
     "falling learning rate": {"cosine": False},
 }
 COMPARED = {  # {experiment: (cells, seeds)}
+    "record": ({"compact": recipes.recipe("best")}, SEEDS),
+    "record-published": ({"published": recipes.recipe("best_published")}, SEEDS),
     "2x2": (TWO_BY_TWO, SEEDS),
     "leave-one-out": (
         {name: recipes.recipe("compact", **SHORT | changed) for name, changed in LEFT_OUT.items()},
