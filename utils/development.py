@@ -110,7 +110,7 @@ def score(run, pixels, table, group):
     framed = [changes.crop(pictures, *framing) for framing in FRAMINGS]
     network = model.load(run.path / "model.keras")
     for views in (VIEWS[:1], VIEWS):
-        scores = np.stack([_by_views(network, shown, views) for shown in framed])
+        scores = np.stack([by_views(network, shown, views) for shown in framed])
         for name, part in parts.items():
             truth, found = np.tile(ill[part], len(FRAMINGS)), scores[:, part].ravel()
             yield {
@@ -122,7 +122,7 @@ def score(run, pixels, table, group):
             }
 
 
-def _by_views(network, pictures, views):
+def by_views(network, pictures, views):
     """Scores, the log odds averaged over crops of each picture."""
     odds = [metrics.logit(scoring.score_pictures(network, changes.crop(pictures, *view))) for view in views]
     return 1 / (1 + np.exp(-np.mean(odds, axis=0)))

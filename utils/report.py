@@ -19,6 +19,7 @@ STUDY_METRICS = {
 STUDY = runs.RELEASED / "study"  # studied runs without their weights
 STUDY_TABLE = runs.RELEASED / "study.csv"  # one row per studied run
 COUNTERFACTUAL = runs.RELEASED / "counterfactual.csv"
+BESIDE = runs.RELEASED / "beside.csv"  # the record with averaged crops, and as an ensemble
 
 
 def with_intervals(results):

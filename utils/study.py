@@ -32,6 +32,7 @@ from .quiet import keras
 SCHEDULES = (2, 4, 8, 24)  # epochs
 SEEDS = range(5)
 KEPT = ("card.json", "history.csv", "scores_val.csv", "scores_test.csv")  # of a studied run
+MEASURES = ["accuracy", "auc", "sensitivity", "specificity"]
 SHORT = {"epochs": 8, "cosine": True}
 TWO_BY_TWO = {
     "published, usual": recipes.recipe("published", **SHORT),
@@ -138,7 +139,7 @@ def schedules():
             "seconds": card["seconds"] - card["compile_seconds"],
             "compile_seconds": card["compile_seconds"],
         }
-        row |= result[["accuracy", "auc", "sensitivity", "specificity"]].to_dict()
+        row |= result[MEASURES].to_dict()
         row |= {name: card[name] for name in ("device", "precision", "code")}
         rows.append(row)
         workspace.write_whole(report.SCHEDULES, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
@@ -222,6 +223,28 @@ def compared(experiment):
         report.tabulate_study()
 
 
+def beside():
+    """The networks of the record scored by the mean of four crops, and all together: models/beside.csv.
+
+    Shown beside the record, never instead. An ensemble's log odds are the mean of its members'.
+    """
+    ws = workspace.open_workspace()
+    radiographs = sources.load(ws)
+    test = manifest.select(radiographs.table, "test")
+    pictures = radiographs.pixels[test.index.to_numpy()]
+    members = {run.name for run in runs.all_runs(report.STUDY) if run.card["study"]["experiment"] == "record"}
+    members = [run for run in runs.own_runs(ws) if run.name in members]
+    rows = []
+    for what, views in (("as they are", development.VIEWS[:1]), ("mean of four crops", development.VIEWS)):
+        networks = [model.load(run.path / "model.keras") for run in members]
+        scores = [development.by_views(network, pictures, views) for network in networks]
+        together = 1 / (1 + np.exp(-np.mean([metrics.logit(each) for each in scores], axis=0)))
+        for name, each in zip([*(run.name for run in members), "all"], [*scores, together], strict=True):
+            found = metrics.measure(test.assign(score=each), 0.5)
+            rows.append({"scored": what, "network": name} | found[MEASURES].to_dict())
+    workspace.write_whole(report.BESIDE, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+
+
 def counterfactual():
     """What moves the answers of the networks of the 2 x 2: models/counterfactual.csv, a row per network,
     part of the data, class and change."""
@@ -248,4 +271,7 @@ def counterfactual():
 
 
 EXPERIMENTS = {"published": published, "schedules": schedules, "candidates": candidates}
-EXPERIMENTS |= {name: partial(compared, name) for name in COMPARED} | {"counterfactual": counterfactual}
+EXPERIMENTS |= {name: partial(compared, name) for name in COMPARED} | {
+    "beside": beside,
+    "counterfactual": counterfactual,
+}
