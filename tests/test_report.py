@@ -13,12 +13,14 @@ from PIL import Image
 
 from utils import (
     bundle,
+    changes,
     evaluation,
     manifest,
     metrics,
     plots,
     plots_data,
     plots_results,
+    plots_study,
     report,
     runs,
     style,
@@ -39,6 +41,28 @@ def scores(trained, radiographs):
 @pytest.fixture(scope="module")
 def results(scores, trained):
     return evaluation.results(scores, trained.scores("val"), 0.4, resamples=100)
+
+
+def study_figures(note):
+    """The figures of the study, from made-up tables."""
+    cells = [
+        f"{network}, {handling}" for network in ("published", "compact") for handling in ("usual", "ours")
+    ]
+    table = pd.DataFrame([(cell, seed) for cell in cells for seed in range(3)], columns=["cell", "seed"])
+    table = table.assign(accuracy=0.9, specificity=0.8, auc=0.95)
+    moves = [
+        table[["cell", "seed"]].assign(change=change, part="test", label="NORMAL", called=0.2)
+        for change in changes.COUNTERFACTUAL
+    ]
+    published = pd.DataFrame({"result": ["a", "b"], "accuracy": [0.8, 0.9]})
+    epochs = pd.DataFrame({"epoch": [5, 10], "accuracy": [0.8, 0.75], "val_accuracy": [0.97, 0.98]})
+    return {
+        "trace": plots_study.trace(epochs, epochs, note=note),
+        "two_by_two": plots_study.two_by_two(table, note=note),
+        "counterfactual": plots_study.counterfactual(pd.concat(moves), "test", "NORMAL", note=note),
+        "left_out": plots_study.left_out(table[:6], table[-3:], note=note),
+        "record": plots_study.record(published, {"compact": [0.95, 0.96]}, note=note),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +105,7 @@ def figures(scores, results, trained, radiographs):
         ),
         "subgroups": plots_results.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
         "robustness": plots_results.robustness(robustness, note=note),
+        **study_figures(note),
         "maps": plots.feature_maps(arrays[0], maps, note=note),
         "cards": plots.answer_cards(arrays, None, answers, validation, note=note),
         "cards_with_maps": plots.answer_cards(arrays, arrays / 255, answers, validation, note=note),
