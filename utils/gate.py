@@ -6,8 +6,11 @@ they are. A picture that lies outside what nearly all of them show is called unl
 knows nothing about illness and does not use the network.
 """
 
+import contextlib
 import io
 from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -132,7 +135,7 @@ def rates(gate, pictures):
     """Shares of pictures called unlike: radiographs as they are (false alarms), changed ones, photographs.
 
     pictures: uint8 [n, 224, 224], radiographs that `fit` has not seen. The photographs are 100 random
-    crops of the two that come with scikit-learn.
+    crops of the two that come with scikit-learn; the sample pictures come with scikit-image.
     """
     shown = {
         "radiographs": pictures,
@@ -140,7 +143,9 @@ def rates(gate, pictures):
         "turned by 90 degrees": np.rot90(pictures, 1, (1, 2)),
         "turned by 180 degrees": np.rot90(pictures, 2, (1, 2)),
         "photographs": _photographs(),
+        "sample pictures": _samples(),
     }
+    shown = {name: some for name, some in shown.items() if len(some)}
     return {name: round(float(gate.unlike(some).mean()), 4) for name, some in shown.items()}
 
 
@@ -154,6 +159,15 @@ def _photographs():
         top, left = (chance.integers(0, size - side) for size in grey.shape)
         crops.append(images.squash(grey[top : top + side, left : left + side]))
     return np.stack(crops)
+
+
+def _samples():
+    """The readable pictures that come with scikit-image, where it is installed: uint8 [n, 224, 224]."""
+    package, pictures = find_spec("skimage"), []
+    for path in sorted(Path(package.origin).parent.glob("data/*")) if package else ():
+        with contextlib.suppress(images.UnreadableImage):
+            pictures.append(images.read_squashed(path))
+    return np.array(pictures, np.uint8).reshape(-1, images.SIDE, images.SIDE)
 
 
 def describe(pictures):

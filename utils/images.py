@@ -150,9 +150,9 @@ def distance(a, b):
     return np.bitwise_count(np.bitwise_xor(a, b))
 
 
-def read_squashed(raw):
-    """A file's bytes as a squashed picture, uint8 [224, 224]; raises UnreadableImage."""
-    return squash(read(raw, at_least=2 * SIDE))
+def read_squashed(source):
+    """A file, or its bytes, as a squashed picture, uint8 [224, 224]; raises UnreadableImage."""
+    return squash(read(source, at_least=2 * SIDE))
 
 
 def read_many(readers, desc, make=read_squashed):
