@@ -179,7 +179,7 @@ def test_a_zip_bomb_and_a_damaged_member_are_refused(tmp_path, phantom_folder, m
     loaded = sources.load(make_workspace(tmp_path, tmp_path / "x.zip", quick=False))
     assert len(loaded.table) == 19 and loaded.problems.problem.str.startswith("unreadable").sum() == 1
     monkeypatch.setattr(files, "MAX_BYTES", 100)
-    with pytest.raises(sources.DataError, match="no image does"):
+    with pytest.raises(sources.DataError, match="too large"):
         sources.load(make_workspace(tmp_path, tmp_path / "x.zip"))
 
 

@@ -1,5 +1,6 @@
 """The image files of a folder or zip archive, which is read in place without unpacking it."""
 
+import io
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -14,12 +15,27 @@ class DataError(RuntimeError):
 
 
 def gather(place):
-    """What a folder or zip holds: ({relative name: reader}, stamps, its own manifest or None).
+    """The images of a folder or zip: ({relative name: reader}, stamps, its own manifest or None).
 
     A reader is a callable that returns the file's bytes. The stamps change when a file does.
     Raises DataError.
     """
-    return _folder(place) if place.is_dir() else _zip(place)
+    if not place.is_dir():
+        _open_zip(place)  # says what is wrong with anything else
+    found, pictures = every(place), {}
+    for name, (reader, stamp) in found.items():
+        if PurePosixPath(name).suffix.lower() in SUFFIXES:  # some archives hold the tree twice
+            pictures.setdefault(PurePosixPath(name).parts[-3:], (name, reader, f"{name} {stamp}"))
+    readers = {name: reader for name, reader, _ in pictures.values()}
+    own = [name for name in found if PurePosixPath(name).name == manifest.PUBLIC.name]
+    if own and place.is_dir():
+        own = [place / own[0]] if own[0] == manifest.PUBLIC.name else []
+    elif own:
+        try:
+            own = [io.BytesIO(found[own[0]][0]())]
+        except UnreadableImage as error:
+            raise DataError(f"{own[0]} in {place} cannot be used: {error}.") from None
+    return readers, [stamp for _, _, stamp in pictures.values()], own[0] if own else None
 
 
 def every(place):
@@ -54,39 +70,6 @@ def _whole(read, file, size):
 
 def _is_hidden(name):
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
-
-
-def _is_image(name):
-    return PurePosixPath(name).suffix.lower() in SUFFIXES and not _is_hidden(name)
-
-
-def _folder(folder):
-    """({relative name: reader}, [what changes if a file does], its own manifest or None) of a folder."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if _is_image(name) and path.is_file():
-            found.setdefault(path.parts[-3:], (name, path))  # some archives hold the tree twice
-    readers = {name: path.read_bytes for name, path in found.values()}
-    stamps = [f"{name} {(s := path.stat()).st_size} {s.st_mtime_ns}" for name, path in found.values()]
-    own = folder / manifest.PUBLIC.name
-    return readers, stamps, own if own.is_file() else None
-
-
-def _zip(path):
-    """The same for a zip archive, read in place without unpacking it."""
-    archive, found = _open_zip(path), {}
-    for info in archive.infolist():
-        if _is_image(info.filename):
-            if info.file_size > MAX_BYTES:
-                raise DataError(
-                    f"{info.filename} in {path} unpacks to {info.file_size / 1e9:.1f} GB; no image does."
-                )
-            found.setdefault(PurePosixPath(info.filename).parts[-3:], info)
-    readers = {info.filename: (lambda info=info: archive.read(info)) for info in found.values()}
-    stamps = [f"{info.filename} {info.file_size} {info.CRC}" for info in found.values()]
-    own = [name for name in archive.namelist() if PurePosixPath(name).name == manifest.PUBLIC.name]
-    return readers, stamps, archive.open(own[0]) if own else None
 
 
 def _open_zip(path):
