@@ -24,7 +24,7 @@ def answer_repeated(folder, size):
     repeated = {f"{number:06d}": file for number, file in enumerate(islice(cycle(found.values()), size))}
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
-        answers = classify.answer(runs.released("compact"), repeated, Path(place) / "answers.csv")
+        answers = classify.answer(runs.released("best"), repeated, Path(place) / "answers.csv")
         seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     assert len(answers) == size and (answers.problem == "").all()
@@ -36,7 +36,7 @@ def main(folder):
     with tempfile.TemporaryDirectory() as home:
         started = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "utils", "classify", first, "--run", runs.released("compact").name],
+            [sys.executable, "-m", "utils", "classify", first, "--run", runs.released("best").name],
             cwd=workspace.PROJECT,
             env=os.environ | {"CXR_HOME": home},
             check=True,

@@ -77,7 +77,7 @@ def main(folder):
                 print(
                     f"memory, {total:7,} images: peak {after:5.0f} MB, {after - before:+.0f} MB for the epoch"
                 )
-    network = model.load(runs.released("compact").path / "model.keras")
+    network = model.load(runs.released("best").path / "model.keras")
     full, reduced = (
         np.stack([images.squash(images.read(reader(), side)) for reader in readers.values()])
         for side in (None, 2 * images.SIDE)

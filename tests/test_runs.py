@@ -46,7 +46,7 @@ def test_an_unfinished_run_is_called_unfinished_and_not_taken(tmp_path):
 def test_the_newest_finished_run_of_these_data_comes_first(tmp_path):
     ws = make_workspace(tmp_path)
     models = make_workspace(tmp_path / "models")
-    released = finish(runs.create(models, "compact", 0, card()))
+    released = finish(runs.create(models, "best", 0, card("best")))
     finish(runs.create(models, "published", 0, card("published")))
     abc = SimpleNamespace(digest="abc")
     assert runs.find(ws, radiographs=abc) == released

@@ -16,6 +16,7 @@ from .manifest import TYPES
 from .workspace import PROJECT, digest, write_whole
 
 RELEASED = PROJECT / "models"
+DEFAULT = "best"  # the recipe whose released run is taken where there is no own one
 CARD_VERSION = 1
 REQUIRED = {"version", "created", "finished", "recipe", "manifest", "synthetic"}
 
@@ -120,7 +121,7 @@ def _by_age(found):
 
 
 def find(ws, name="", radiographs=None):
-    """The run to use: the named one, else the newest finished own run, else the released compact.
+    """The run to use: the named one, else the newest finished own run, else the released DEFAULT.
 
     Runs trained on the data of `radiographs` come first; where no images are given, runs trained
     on real radiographs. Raises RunError, which names the notebook to run, if there is none.
@@ -134,8 +135,8 @@ def find(ws, name="", radiographs=None):
         if not named[0].finished:
             raise RunError(f"{name}: {faults(named[0])[0]} Until then choose another run.")
         return named[0]
-    compact = released("compact")
-    finished = [run for run in [*([compact] if compact else []), *own] if run.finished]
+    ours = released(DEFAULT)
+    finished = [run for run in [*([ours] if ours else []), *own] if run.finished]
     if radiographs:
         fitting = [run for run in finished if run.card["manifest"] == radiographs.digest]
     else:
