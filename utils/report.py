@@ -116,12 +116,13 @@ def readme_results():
 
 
 def tabulate_study():
-    """One row per studied run, from the scores kept with it, into models/study.csv; returns the table."""
+    """One row per studied run, from what is kept of it, into models/study.csv; returns the table."""
     rows = []
     for run in runs.all_runs(STUDY):
         card = run.card
         row = card["study"] | {"recipe": card["recipe"]["name"], "seed": card["seed"]}
-        row |= {"epochs": card["recipe"]["epochs"], "seconds": card["seconds"]}
+        row["epochs"] = len(history := run.history())
+        row["seconds"] = round(history.seconds.median() * len(history), 1)  # without breaks and other work
         row["parameters"] = card["counts"]["parameters"]
         test, validation = (metrics.measure(run.scores(part), 0.5) for part in ("test", "val"))
         row |= test[["accuracy", "auc", "sensitivity", "specificity"]].to_dict()
