@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import keras
 import tensorflow as tf
 
-from utils import manifest, model, recipes, sources, training, workspace
+from utils import devices, manifest, model, recipes, sources, training, workspace
 
 layers = keras.layers
 REPEATS = 20
@@ -30,7 +30,7 @@ def report(what, images, took):
 def step_cost(chosen, radiographs):
     """Seconds of one training step with everything, and of the network alone on one fixed batch."""
     train = manifest.select(radiographs.table, "train")
-    training.prepare(0)
+    devices.prepare(0)
     network = training.build(chosen)
     trainer = training._with_augmentation(network, chosen, 60, 0)
     batches = training.Batches(radiographs.pixels, train, chosen.batch_size, 0)

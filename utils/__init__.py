@@ -6,7 +6,7 @@ Pictures          images (files to pictures), pack (the packed cache), augment (
                   dicom (its way in from a hospital), shortcuts (what would fool a network),
                   changes (radiographs changed on purpose, and what that does to scores)
 Networks          model (the networks), recipes (all settings), training (fit), watch (what one sees
-                  of it), resume and mirror (disconnects), quiet (Keras)
+                  of it), resume and mirror (disconnects), devices and quiet (Keras)
 The study         study (experiments), development (candidates compared without the test set)
 Results           runs (the run folder), scoring (pictures to scores), metrics and evaluation (scores to
                   numbers), explain (where a network looks), external (saved models from elsewhere)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import evaluation, manifest, metrics, model, pack, runs, scoring, training, workspace
+from . import devices, evaluation, manifest, metrics, model, pack, runs, scoring, training, workspace
 from .model import ModelError
 from .quiet import keras
 
@@ -68,7 +68,7 @@ def adopt(path, ws, radiographs, pixels="0-255", output="two probabilities", pos
     same file with the same settings is used again. Returns the Run; raises ModelError in words.
     """
     path = Path(path).expanduser()
-    training.prepare(0)
+    devices.prepare(0)
     network = adapt(model.load(path), pixels, output, positive, side)
     choices = {"file": runs.file_digest(path), "pixels": pixels, "output": output}
     choices |= {"positive": positive, "side": network.input_shape[1]}

@@ -1,13 +1,26 @@
 """A training whose every choice ends up in the card of its run folder."""
 
-import contextlib
 import dataclasses
 import math
 import re
 
 import numpy as np
 
-from . import gate, images, manifest, metrics, mirror, model, pack, recipes, resume, runs, scoring, workspace
+from . import (
+    devices,
+    gate,
+    images,
+    manifest,
+    metrics,
+    mirror,
+    model,
+    pack,
+    recipes,
+    resume,
+    runs,
+    scoring,
+    workspace,
+)
 from .augment import Augment
 from .quiet import keras
 from .recipes import SettingsError
@@ -54,44 +67,6 @@ class Batches(keras.utils.PyDataset):
         self.go_to(self.epoch + 1)
 
 
-def _on_tensorflow():
-    return keras.backend.backend() == "tensorflow"
-
-
-def prepare(seed):
-    """Seed everything and choose the precision; returns the name of the precision policy.
-
-    mixed_bfloat16 where the processor computes in it, mixed_float16 on older GPUs, else float32.
-    One operation at a time (each still uses all cores) makes a CPU training repeatable to the bit.
-    """
-    policy = "float32"
-    if _on_tensorflow():
-        import tensorflow as tf
-
-        if not tf.config.list_physical_devices("GPU"):
-            with contextlib.suppress(RuntimeError):  # TensorFlow runs already, as after rerunning a cell
-                tf.config.threading.set_inter_op_parallelism_threads(1)
-        for gpu in tf.config.list_physical_devices("GPU"):
-            major, _ = tf.config.experimental.get_device_details(gpu)["compute_capability"]
-            policy = "mixed_bfloat16" if major >= 8 else "mixed_float16"
-    if policy == "float32" and workspace.cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}:
-        policy = "mixed_bfloat16"
-    keras.config.set_dtype_policy(policy)
-    keras.utils.set_random_seed(seed)
-    return policy
-
-
-def _on_all_devices():
-    """The context in which to build a network, so that several accelerators share each batch."""
-    if _on_tensorflow():
-        import tensorflow as tf
-
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        if len(devices) > 1:
-            return tf.distribute.MirroredStrategy([device.name for device in devices]).scope()
-    return contextlib.nullcontext()
-
-
 def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda run: []):
     """Train the network of a recipe and return its Run, a folder in `ws.runs`.
 
@@ -107,9 +82,9 @@ def fit(chosen, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda 
     training = manifest.select(radiographs.table, "train", fold)
     validation = manifest.select(radiographs.table, "val", fold)
     _check(chosen, training, validation, seed)
-    precision = prepare(seed)
+    precision = devices.prepare(seed)
     batches = Batches(radiographs.pixels, training, chosen.batch_size, seed)
-    with _on_all_devices():
+    with devices.on_all():
         network = build(chosen)
         trainer = _with_augmentation(network, chosen, len(batches), seed)
     choices = _choices(chosen, network, radiographs, training, validation, seed, fold)
@@ -183,7 +158,7 @@ def _circumstances(trainer, precision):
         "versions": workspace.versions(),
         "code": workspace.code_version(),
         "device": workspace.device_name(),
-        "devices": trainer.distribute_strategy.num_replicas_in_sync if _on_tensorflow() else 1,
+        "devices": trainer.distribute_strategy.num_replicas_in_sync if devices.on_tensorflow() else 1,
         "precision": precision,
     }
 
