@@ -110,3 +110,12 @@ def test_ranking_takes_the_mean_over_held_out_groups():
     rows = pd.DataFrame(rows, columns=["candidate", "views", "auc", "pooled_auc", "balanced_accuracy"])
     ranking = study.development.ranking(rows)
     assert ranking.index.tolist() == ["b", "a"] and ranking.pooled_auc["a"] == pytest.approx(0.8)
+
+
+def test_the_kept_tables_follow_from_the_kept_runs(tmp_path, monkeypatch):
+    kept = report.STUDY_TABLE.read_text()
+    monkeypatch.setattr(report, "STUDY_TABLE", tmp_path / "study.csv")
+    report.tabulate_study()
+    assert report.STUDY_TABLE.read_text() == kept
+    looks = pd.read_csv(runs.RELEASED / "test_looks.csv")
+    assert looks["look"].tolist() == list(range(1, len(looks) + 1))

@@ -14,7 +14,7 @@ HANDLING = {"usual": ("o", GREY), "ours": ("s", ACCENT)}  # marker and colour
 def trace(test, history):
     """One training of the published recipe: validation against test accuracy, epoch by epoch.
 
-    test: test_trace.csv of the run. history: its history.csv.
+    test: the trace of the run, scored on test every few epochs. history: its history.csv.
     """
     figure, axis = axes_mm(ONE_COLUMN, 60)
     axis.plot(history.epoch, history.val_accuracy, color=GREY, lw=0.8, label="validation")
