@@ -71,7 +71,7 @@ def small_study(radiographs, tmp_path, monkeypatch):
     return ws
 
 
-def test_cells_are_trained_once_and_kept_without_weights(small_study, monkeypatch):
+def test_cells_are_trained_once_and_kept_without_weights(small_study, phantom_folder, monkeypatch):
     study.compared("2x2")
     table = pd.read_csv(report.STUDY_TABLE)
     assert table.seed.tolist() == [0, 1] and set(table.cell) == {"compact, ours"}
@@ -86,9 +86,9 @@ def test_cells_are_trained_once_and_kept_without_weights(small_study, monkeypatc
     monkeypatch.setattr(
         study.changes, "COUNTERFACTUAL", {"none": lambda shown: shown, "negative": lambda x: 255 - x}
     )
-    study.counterfactual()
+    study.counterfactual(phantom_folder)
     moved = pd.read_csv(report.COUNTERFACTUAL)
-    assert len(moved) == 2 * 2 * 2 * 2 and (moved.flips[moved.change == "none"] == 0).all()
+    assert len(moved) == 2 * 2 * 2 * (2 + 3) and (moved.flips[moved.change == "none"] == 0).all()
     assert moved["shift"][moved.change == "negative"].abs().max() > 0
 
 

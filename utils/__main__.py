@@ -85,9 +85,11 @@ def main():
     commands.add_parser("results", help="compute all results anew from models/")
     study = commands.add_parser("study", help="run an experiment behind the released results")
     study.add_argument("name", help="one of EXPERIMENTS in utils/study.py; a wrong name lists them")
+    full_size = "folder with full-size files of some of the radiographs"
+    study.add_argument("--originals", help=f"for the experiment counterfactual: {full_size}")
     robust = commands.add_parser("robustness", help="how far scores move if radiographs are changed")
     robust.add_argument("--run", default="", help="name of a run; without it the newest finished one")
-    robust.add_argument("--originals", help="folder with full-size files of some of the radiographs")
+    robust.add_argument("--originals", help=full_size)
     address = commands.add_parser("address", help="set the project's public address everywhere")
     address.add_argument("url", help="https://github.com/OWNER/REPOSITORY")
     choice = parser.parse_args()
@@ -104,7 +106,7 @@ def main():
         if choice.command == "robustness":
             study.robustness(choice.run, choice.originals)
         elif choice.name in study.EXPERIMENTS:
-            study.EXPERIMENTS[choice.name]()
+            study.EXPERIMENTS[choice.name](*filter(None, [choice.originals]))
         else:
             sys.exit(f"There is no experiment {choice.name}; choose one of {', '.join(study.EXPERIMENTS)}.")
     elif not choice.url.startswith("https://github.com/"):

@@ -81,15 +81,13 @@ def counterfactual(table, part, label):
 
 
 @styled
-def left_out(table, full):
-    """What leaving out one ingredient changes, seed by seed.
-
-    table: rows 'leave-one-out' of study.csv. full: rows of the same schedule with all ingredients.
-    """
+def left_out(table):
+    """What leaving out one ingredient changes, seed by seed. table: rows 'leave-one-out' of study.csv."""
     figure, axes = axes_mm(TWO_COLUMNS, 65, 1, 2, sharey=True)
-    cells = list(dict.fromkeys(table.cell))
+    full = table[table.cell == "nothing"].set_index("seed")
+    cells = [cell for cell in dict.fromkeys(table.cell) if cell != "nothing"]
     for axis, name in zip(axes, ("accuracy", "auc"), strict=True):
-        reference = full.set_index("seed")[name]
+        reference = full[name]
         for place, cell in enumerate(cells):
             rows = table[table.cell == cell].set_index("seed")[name]
             difference = rows - reference[rows.index]

@@ -34,13 +34,15 @@ SEEDS = range(5)
 KEPT = ("card.json", "history.csv", "scores_val.csv", "scores_test.csv")  # of a studied run
 MEASURES = ["accuracy", "auc", "sensitivity", "specificity"]
 SHORT = {"epochs": 8, "cosine": True}
+USUAL = recipes.MILD | {"per_image": False, "class_weights": False, "label_smoothing": 0.0}
 TWO_BY_TWO = {
     "published, usual": recipes.recipe("published", **SHORT),
     "published, ours": recipes.recipe("robust", **SHORT),
-    "compact, usual": recipes.recipe("compact_usual", **SHORT),
+    "compact, usual": recipes.recipe("compact", **SHORT, **USUAL),
     "compact, ours": recipes.recipe("compact", **SHORT),
 }
 LEFT_OUT = {
+    "nothing": {},
     "random aspect": {"aspect": (1.0, 1.0)},
     "zoom": {"area": (1.0, 1.0)},
     "blur and noise": {"blur": 0.0, "noise": 0.0},
@@ -55,7 +57,7 @@ COMPARED = {  # {experiment: (cells, seeds)}
     "record-published": ({"published": recipes.recipe("best_published")}, SEEDS),
     "2x2": (TWO_BY_TWO, SEEDS),
     "leave-one-out": (
-        {name: recipes.recipe("compact", **SHORT | changed) for name, changed in LEFT_OUT.items()},
+        {name: recipes.recipe("fast", **changed) for name, changed in LEFT_OUT.items()},
         range(3),
     ),
 }
@@ -173,30 +175,33 @@ def robustness(run_name="", originals=None):
     pictures = radiographs.pixels[validation.index.to_numpy()]
     table = changes.effects(score, pictures, validation, threshold)
     if originals:
-        found = files.gather(Path(originals))[0]
-        table = pd.concat([table, _from_originals(found, radiographs, score, threshold)])
+        development = radiographs.table[radiographs.table.split != "test"]
+        rows, shown = full_size(Path(originals), development)
+        copies = radiographs.pixels[rows.index.to_numpy()]
+        table = pd.concat([table, changes.effects(score, copies, rows, threshold, shown)])
     path = run.path / "robustness.csv"
     workspace.write_whole(path, table.to_csv(index=False, float_format="%.5g"))
     print(f"{table.round(3).to_string(index=False)}\n{path}")
     return table
 
 
-def _from_originals(found, radiographs, score, threshold):
-    """Full-size files against the copies in use: rows of `changes.effects`."""
-    development = radiographs.table[radiographs.table.split != "test"]
-    readers = {name.rpartition("/")[2]: reader for name, reader in found.items()}
-    names = development.path.str.rpartition("/")[2]
-    rows = development[names.isin(readers)]
+def full_size(folder, table):
+    """Full-size files of some of the table's radiographs, read in three ways.
+
+    Returns the rows whose files lie in `folder`, and {way: function that puts the full-size pictures in
+    place of the copies in use}, as `changes.effects` takes it.
+    """
+    readers = {name.rpartition("/")[2]: reader for name, reader in files.gather(folder)[0].items()}
+    names = table.path.str.rpartition("/")[2]
+    rows = table[names.isin(readers)]
     full = [images.read(readers[name]()) for name in names[rows.index]]
-    copies = score(radiographs.pixels[rows.index.to_numpy()])
     ways = {
         "read from the full-size file": images.squash,
         "full-size, shrunk without antialiasing": partial(changes.resized, method=Image.Resampling.NEAREST),
         "full-size, saved again as JPEG quality 75": lambda grey: images.squash(changes.as_jpeg(grey, 75)),
     }
     shown = {name: np.stack([way(grey) for grey in full]) for name, way in ways.items()}
-    parts = [changes.shift(copies, score(pictures), rows, threshold) for pictures in shown.values()]
-    return pd.concat([pd.Series(list(shown), name="change"), pd.DataFrame(parts)], axis=1)
+    return rows, {name: lambda copies, pictures=pictures: pictures for name, pictures in shown.items()}
 
 
 def candidates():
@@ -245,28 +250,32 @@ def beside():
     workspace.write_whole(report.BESIDE, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
 
 
-def counterfactual():
+def counterfactual(originals=None):
     """What moves the answers of the networks of the 2 x 2: models/counterfactual.csv, a row per network,
-    part of the data, class and change."""
+    part of the data, class and change.
+
+    originals: a folder with full-size files of some of the radiographs in use; without it, the changes
+    that need them are left out. Under "val" stand those of all development patients.
+    """
     ws = workspace.open_workspace()
     radiographs = sources.load(ws)
     studied = {run.name: run.card["study"] for run in runs.all_runs(report.STUDY)}
-    rows = []
+    groups, rows = [], []
+    for part, (label, _) in itertools.product(("val", "test"), manifest.classes(radiographs.listed)):
+        table = manifest.select(radiographs.table, part)
+        groups.append((part, label, table[table.label == label], changes.COUNTERFACTUAL))
+        if originals:
+            table = radiographs.table[(radiographs.table.split == "test") == (part == "test")]
+            groups.append((part, label, *full_size(Path(originals), table[table.label == label])))
     for run in runs.own_runs(ws):
         if studied.get(run.name, {}).get("experiment") != "2x2":
             continue
         score = partial(scoring.score_pictures, model.load(run.path / "model.keras"))
-        for part, (label, _) in itertools.product(("val", "test"), manifest.classes(radiographs.listed)):
-            table = manifest.select(radiographs.table, part).query("label == @label")
+        about = {"cell": studied[run.name]["cell"], "seed": run.card["seed"]}
+        for part, label, table, ways in groups:
             pictures = radiographs.pixels[table.index.to_numpy()]
-            found = changes.effects(score, pictures, table, 0.5, changes.COUNTERFACTUAL, resamples=1000)
-            about = {
-                "cell": studied[run.name]["cell"],
-                "seed": run.card["seed"],
-                "part": part,
-                "label": label,
-            }
-            rows.append(found.assign(**about))
+            found = changes.effects(score, pictures, table, 0.5, ways, resamples=1000)
+            rows.append(found.assign(**about, part=part, label=label))
         workspace.write_whole(report.COUNTERFACTUAL, pd.concat(rows).to_csv(index=False, float_format="%.5g"))
 
 
