@@ -185,6 +185,8 @@ def test_released_runs_are_whole_and_the_readme_shows_their_numbers():
         assert metrics.measure(scores, 0.5).to_dict() == pytest.approx(
             {name: entry["value"] for name, entry in stored.items()}
         )
+        model_card = (run.path / "model_card.md").read_text()
+        assert run.name in model_card and f"{run.card['threshold']['value']:.3f}" in model_card
     readme = (workspace.PROJECT / "README.md").read_text(encoding="utf8")
     for table in (report.readme_record(), report.readme_results(), report.readme_schedules()):
         assert table in readme, "run: make results"

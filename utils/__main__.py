@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from . import report, workspace
+from . import bundle, report, workspace
 
 NOTEBOOKS = workspace.PROJECT / "notebooks"
 
@@ -98,7 +98,7 @@ def main():
     elif choice.command == "run":
         run_series()
     elif choice.command == "results":
-        report.refresh_released()
+        bundle.refresh_released()
         report.update_readme()
     elif choice.command in ("robustness", "study"):
         from . import study

@@ -3,7 +3,7 @@
 import io
 import zipfile
 
-from . import manifest, metrics, report
+from . import evaluation, manifest, metrics, report, runs
 from .workspace import write_whole
 
 PUBLIC_SCOPE = (
@@ -36,6 +36,18 @@ def write(run, folder, scores, results, prevalence, resamples, files, sentences)
         for path in kept:
             archive.write(path, path.relative_to(folder))
     return write_whole(folder / f"{run.name}.zip", content.getvalue())
+
+
+def refresh_released(resamples=2000):
+    """Compute numbers, main table and model card of every released run anew from its stored scores."""
+    for run in runs.all_runs(runs.RELEASED):
+        scores = run.scores("test")
+        if scores is not None:
+            threshold = run.card["threshold"]["value"]
+            results = evaluation.results(scores, run.scores("val"), threshold, resamples)
+            report.save_evaluation(run, run.path, scores, results, {}, {}, resamples)
+            facts = _facts(run, scores, results, 0, resamples, [])
+            write_whole(run.path / "model_card.md", _model_card(facts))
 
 
 def _facts(run, scores, results, prevalence, resamples, sentences):

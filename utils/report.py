@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from . import evaluation, manifest, metrics, runs, style
+from . import manifest, metrics, runs, style
 from .workspace import PROJECT, write_whole
 
 SECTION = "<!-- {name}: python -m utils results -->", "<!-- end of {name} -->"
@@ -201,16 +201,6 @@ def readme_schedules():
         for (recipe, epochs), part in table.groupby(["recipe", "epochs"])
     ]
     return pd.DataFrame(rows).set_index("recipe").to_markdown()
-
-
-def refresh_released(resamples=2000):
-    """Compute metrics.json and the main table of every released run anew from its stored scores."""
-    for run in runs.all_runs(runs.RELEASED):
-        scores = run.scores("test")
-        if scores is not None:
-            threshold = run.card["threshold"]["value"]
-            results = evaluation.results(scores, run.scores("val"), threshold, resamples)
-            save_evaluation(run, run.path, scores, results, {}, {}, resamples)
 
 
 def update_readme():
