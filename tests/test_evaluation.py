@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from test_metrics import table
 
-from utils import evaluation, metrics
+from utils import evaluation, metrics, paired
 
 
 def made(n=400, seed=0, sharpness=1.0, lift=0.0):
@@ -76,24 +76,24 @@ def test_decision_curve_by_hand():
 
 def test_the_same_network_does_not_differ_from_itself():
     scores = made()
-    found = evaluation.compare([scores], [scores.sample(frac=1, random_state=0)], 0.5, 200)
+    found = paired.compare([scores], [scores.sample(frac=1, random_state=0)], 0.5, 200)
     assert (found.loc["accuracy", ["difference", "low", "high"]] == 0).all()
 
 
 def test_a_paired_interval_is_narrower_than_an_unpaired_one_and_seeds_widen_it():
     first = made()
     second = first.assign(score=first.score.mask(first.index < 12, 1 - first.score))
-    found = evaluation.compare([first], [second], 0.5, 400).loc["auc"]
+    found = paired.compare([first], [second], 0.5, 400).loc["auc"]
     alone = metrics.evaluate(first, 0.5, 400).loc["auc"]
     assert found.second < found.first and found.difference == pytest.approx(found.second - found.first)
     assert found.high - found.low < alone.high - alone.low
-    several = evaluation.compare([first] * 3, [second, first, first], 0.5, 400).loc["auc"]
+    several = paired.compare([first] * 3, [second, first, first], 0.5, 400).loc["auc"]
     assert several.low < several.difference < 0 <= several.high  # the worse network may not be drawn
 
 
 def test_only_the_same_images_are_compared():
     with pytest.raises(evaluation.ScoresError, match="different images"):
-        evaluation.compare([made()], [made(seed=3)])
+        paired.compare([made()], [made(seed=3)])
 
 
 def test_mcnemar_by_hand():
@@ -101,7 +101,7 @@ def test_mcnemar_by_hand():
     labels, place = np.ones(30, int), np.arange(30)
     first = table(labels, np.where(place < 2, 0.1, 0.9)).assign(path=place)
     second = table(labels, np.where((place >= 2) & (place < 10), 0.1, 0.9)).assign(path=place)
-    found = evaluation.discordant(first, second)
+    found = paired.discordant(first, second)
     assert found.iloc[0].tolist() == [8, 2, pytest.approx(0.109375)]
     assert found.index.name == "as if images were independent"
 
@@ -185,20 +185,20 @@ def test_a_comparison_ends_in_one_sentence():
     scores = made()
     worse = scores.assign(score=scores.score.mask(scores.index < 40, 1 - scores.score))
     a, b, again = run_of("a", scores, "a0"), run_of("b", worse, "b0"), run_of("a", scores, "a1")
-    first, second = evaluation.by_recipe(a, [b, again, a])
+    first, second = paired.by_recipe(a, [b, again, a])
     assert (first, second) == ([a, again], [b])
-    table = evaluation.compare([scores], [worse], 0.5, 300)
-    said = evaluation.conclusion(table, first, second, scores)
+    table = paired.compare([scores], [worse], 0.5, 300)
+    said = paired.conclusion(table, first, second, scores)
     assert said.startswith("a0 and 1 other seeds has a higher accuracy than b0 (")
     assert "not about the recipes" in said
-    two = evaluation.conclusion(table, first, [b, b], scores)
+    two = paired.conclusion(table, first, [b, b], scores)
     assert "too narrow for a claim about" in two
-    same = evaluation.compare([scores], [scores], 0.5, 50)
-    assert "may be chance on 400 images" in evaluation.conclusion(same, [a], [b], scores)
+    same = paired.compare([scores], [scores], 0.5, 50)
+    assert "may be chance on 400 images" in paired.conclusion(same, [a], [b], scores)
     for others, words in (
         ([again], "of 1 recipes"),
         ([b, run_of("c", scores, "c0")], "of 3 recipes"),
         ([run_of("c", None, "fresh")], "fresh: never scored"),
     ):
         with pytest.raises(evaluation.ScoresError, match=words):
-            evaluation.by_recipe(a, others)
+            paired.by_recipe(a, others)

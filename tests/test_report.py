@@ -17,6 +17,7 @@ from utils import (
     evaluation,
     manifest,
     metrics,
+    paired,
     plots,
     plots_data,
     plots_results,
@@ -101,7 +102,7 @@ def figures(scores, results, trained, radiographs):
             note=note,
         ),
         "differences": plots_results.differences(
-            evaluation.compare([scores], [scores], 0.5, 50), "ab", note=note
+            paired.compare([scores], [scores], 0.5, 50), "ab", note=note
         ),
         "subgroups": plots_results.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
         "robustness": plots_results.robustness(robustness, note=note),

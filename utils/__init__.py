@@ -8,8 +8,9 @@ Pictures          images (files to pictures), pack (the packed cache), augment (
 Networks          model (the networks), recipes (all settings), training (fit), watch (what one sees
                   of it), resume and mirror (disconnects), devices and quiet (Keras)
 The study         study (experiments), development (candidates compared without the test set)
-Results           runs (the run folder), scoring (pictures to scores), metrics and evaluation (scores to
-                  numbers), explain (where a network looks), external (saved models from elsewhere)
+Results           runs (the run folder), scoring (pictures to scores), metrics, evaluation and paired
+                  (scores to numbers), explain (where a network looks), external (saved models from
+                  elsewhere)
 New radiographs   classify (files to answers), gate (is a picture like those of the training)
 Reports           style, plots, plots_data, plots_results and plots_study (figures), report (tables
                   and files), bundle (words, one zip)

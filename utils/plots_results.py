@@ -193,7 +193,7 @@ def robustness(table):
 def differences(table, names):
     """What the second of two recipes gains or loses, with paired intervals.
 
-    table: `evaluation.compare`. names: of the two.
+    table: `paired.compare`. names: of the two.
     """
     shown = metrics.AT_THRESHOLD | metrics.RANKING
     rows = table.loc[list(shown)]
