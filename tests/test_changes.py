@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils import changes, study
+from utils import changes, probing
 
 
 def ramp():
@@ -59,7 +59,7 @@ def test_effects_tell_how_far_scores_move_and_how_many_answers_flip():
 
 
 def test_full_size_files_are_compared_with_the_copies_in_use(radiographs, phantom_folder):
-    rows, shown = study.full_size(phantom_folder, radiographs.table[radiographs.table.split == "test"])
+    rows, shown = probing.full_size(phantom_folder, radiographs.table[radiographs.table.split == "test"])
     assert set(rows.split) == {"test"} and len(shown) == 3
     copies = radiographs.pixels[rows.index.to_numpy()]
     for way in shown.values():

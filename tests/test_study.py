@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import make_workspace
 
-from utils import recipes, report, runs, study, training, workspace
+from utils import probing, recipes, report, runs, study, training, workspace
 
 
 def test_nothing_that_chooses_reads_the_trace_of_the_test_images():
@@ -84,9 +84,9 @@ def test_cells_are_trained_once_and_kept_without_weights(small_study, phantom_fo
     pd.testing.assert_frame_equal(table, pd.read_csv(report.STUDY_TABLE))
 
     monkeypatch.setattr(
-        study.changes, "COUNTERFACTUAL", {"none": lambda shown: shown, "negative": lambda x: 255 - x}
+        probing.changes, "COUNTERFACTUAL", {"none": lambda shown: shown, "negative": lambda x: 255 - x}
     )
-    study.counterfactual(phantom_folder)
+    probing.counterfactual(phantom_folder)
     moved = pd.read_csv(report.COUNTERFACTUAL)
     assert len(moved) == 2 * 2 * 2 * (2 + 3) and (moved.flips[moved.change == "none"] == 0).all()
     assert moved["shift"][moved.change == "negative"].abs().max() > 0

@@ -101,10 +101,10 @@ def main():
         bundle.refresh_released()
         report.update_readme()
     elif choice.command in ("robustness", "study"):
-        from . import study
+        from . import probing, study
 
         if choice.command == "robustness":
-            study.robustness(choice.run, choice.originals)
+            probing.robustness(choice.run, choice.originals)
         elif choice.name in study.EXPERIMENTS:
             study.EXPERIMENTS[choice.name](*filter(None, [choice.originals]))
         else:

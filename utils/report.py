@@ -11,6 +11,7 @@ from .workspace import PROJECT, write_whole
 SECTION = "<!-- {name}: python -m utils results -->", "<!-- end of {name} -->"
 README_METRICS = ("accuracy", "precision", "sensitivity", "specificity", "auc")
 SCHEDULES = runs.RELEASED / "schedules.csv"  # one row per training, written by `study`
+MEASURES = ["accuracy", "auc", "sensitivity", "specificity"]  # of a studied network, at 0.5
 STUDY_METRICS = {
     "auc": "AUC",
     "sensitivity": "Sensitivity",
@@ -125,7 +126,7 @@ def tabulate_study():
         row["seconds"] = round(history.seconds.median() * len(history), 1)  # without breaks and other work
         row["parameters"] = card["counts"]["parameters"]
         test, validation = (metrics.measure(run.scores(part), 0.5) for part in ("test", "val"))
-        row |= test[["accuracy", "auc", "sensitivity", "specificity"]].to_dict()
+        row |= test[MEASURES].to_dict()
         row["threshold"] = card["threshold"]["value"]
         row["accuracy_at_threshold"] = metrics.measure(run.scores("test"), row["threshold"]).accuracy
         row |= {"val_accuracy": validation.accuracy, "val_auc": validation.auc}
