@@ -55,7 +55,7 @@ def study_figures(note):
         table[["cell", "seed"]].assign(change=change, part="test", label="NORMAL", called=0.2)
         for change in changes.COUNTERFACTUAL
     ]
-    published = pd.DataFrame({"result": ["a", "b"], "accuracy": [0.8, 0.9]})
+    published = pd.DataFrame({"result": ["a", "b"], "accuracy": [0.8, 0.9], "remark": ["pretrained", None]})
     epochs = pd.DataFrame({"epoch": [5, 10], "accuracy": [0.8, 0.75], "val_accuracy": [0.97, 0.98]})
     return {
         "trace": plots_study.trace(epochs, epochs, note=note),
@@ -189,8 +189,8 @@ def test_released_runs_are_whole_and_the_readme_shows_their_numbers():
         model_card = (run.path / "model_card.md").read_text()
         assert run.name in model_card and f"{run.card['threshold']['value']:.3f}" in model_card
     readme = (workspace.PROJECT / "README.md").read_text(encoding="utf8")
-    for table in (report.readme_record(), report.readme_results(), report.readme_schedules()):
-        assert table in readme, "run: make results"
+    made = (report.readme_record, report.readme_results, report.readme_schedules, report.readme_study)
+    assert all(table() in readme for table in made), "run: make results"
 
 
 def test_released_files_are_small_and_show_no_radiograph():

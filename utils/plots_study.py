@@ -1,12 +1,18 @@
 """Figures of the study in models/: tables in, Figure out."""
 
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from .style import ACCENT, COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, axes_mm, letters, styled
 
 PUBLISHED = 482 / 624  # the published starting point
 MEASURES = {"accuracy": "accuracy at 0.5", "specificity": "specificity at 0.5", "auc": "AUC"}
+PUBLISHED_KINDS = {  # by what stands in the remark: marker, face and label
+    "neither": ("o", GREY, "published"),
+    "pretrained": ("o", "none", "published, pretrained on other pictures"),
+    "chosen on test": ("x", "none", "published, chosen on the test set"),
+}
 HANDLING = {"usual": ("o", GREY), "ours": ("s", ACCENT)}  # marker and colour
 
 
@@ -30,20 +36,25 @@ def trace(test, history):
 def two_by_two(table):
     """Network against data handling: each seed a mark, the mean a line. table: rows '2x2' of study.csv."""
     figure, axes = axes_mm(TWO_COLUMNS, 65, 1, len(MEASURES))
-    networks = list(dict.fromkeys(table.cell.str.split(", ").str[0]))
+    networks = ("published", "compact")
     for axis, (name, title) in zip(axes, MEASURES.items(), strict=True):
         for handling, (marker, colour) in HANDLING.items():
             for place, network in enumerate(networks):
                 values = table[name][table.cell == f"{network}, {handling}"]
                 at = place + (0.15 if handling == "ours" else -0.15)
                 spread = np.linspace(-0.06, 0.06, len(values))
-                label = f"{handling} data handling" if not place else None
-                axis.plot(at + spread, values, marker, ms=3, mfc="none", color=colour, label=label)
+                axis.plot(at + spread, values, marker, ms=3, mfc="none", color=colour)
                 axis.hlines(values.mean(), at - 0.11, at + 0.11, color=colour, lw=2)
         axis.set(xticks=range(len(networks)), xticklabels=networks, xlim=(-0.5, len(networks) - 0.5))
         axis.set_ylabel(title)
         axis.grid(axis="y", lw=0.3, color="#DDDDDD")
-    axes[0].legend(loc="lower right")
+    axes[0].axhline(PUBLISHED, color="black", lw=0.8, ls="--")
+    handles = [
+        Line2D([], [], ls="", marker=marker, ms=3, mfc="none", color=colour)
+        for marker, colour in HANDLING.values()
+    ] + [Line2D([], [], lw=0.8, ls="--", color="black")]
+    names = ("usual data handling", "our data handling", "published accuracy, 77.24 %")
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names))
     letters(axes)
     return figure
 
@@ -110,7 +121,10 @@ def record(published, ours):
     names = [*published.result, *ours]
     figure, axis = axes_mm(TWO_COLUMNS, 15 + 5 * len(names))
     y = np.arange(len(names))
-    axis.plot(published.accuracy, y[: len(published)], "o", ms=3.5, color=GREY, label="published")
+    kinds = published.remark.str.extract("(chosen on test|pretrained)")[0].fillna("neither")
+    for kind, (marker, face, label) in PUBLISHED_KINDS.items():
+        at = np.flatnonzero(kinds == kind)
+        axis.plot(published.accuracy.iloc[at], at, marker, ms=3.5, color=GREY, mfc=face, label=label)
     for place, values in zip(y[len(published) :], ours.values(), strict=True):
         label = "ours: each seed, and the mean" if place == len(published) else None
         axis.plot(values, np.full(len(values), place), "s", ms=3, mfc="none", color=ACCENT, label=label)

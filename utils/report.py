@@ -17,6 +17,8 @@ STUDY_METRICS = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "accuracy_at_threshold": "Accuracy at the validation threshold",
+    "val_accuracy": "Accuracy on validation images",
+    "val_auc": "AUC there",
 }
 STUDY = runs.RELEASED / "study"  # studied runs without their weights
 STUDY_TABLE = runs.RELEASED / "study.csv"  # one row per studied run
@@ -152,9 +154,15 @@ def study_summary():
     return pd.DataFrame(rows).set_index("experiment")
 
 
+def readme_study():
+    """The 2 x 2 of network and data handling, and the ingredients left out one at a time."""
+    table = study_summary().drop(columns=["parameters", "training", "device"])
+    return table[~table.index.str.startswith("record")].to_markdown()
+
+
 def readme_record():
     """The published record on the official test images, and the mean over our seeds with its interval."""
-    rows = pd.read_csv(PUBLISHED_RECORD).rename(columns={"accuracy": "Accuracy", "auc": "AUC"})
+    rows = pd.read_csv(PUBLISHED_RECORD, dtype=object).rename(columns={"accuracy": "Accuracy", "auc": "AUC"})
     table = pd.read_csv(STUDY_TABLE)
     ours = table[table.experiment.str.startswith("record")]
     for cell, part in ours.groupby("cell", sort=False):
@@ -208,7 +216,12 @@ def update_readme():
     """Put the current results between the marks of README.md; returns the new text."""
     path = PROJECT / "README.md"
     text = path.read_text(encoding="utf8")
-    made = {"record": readme_record, "results": readme_results, "schedules": readme_schedules}
+    made = {
+        "record": readme_record,
+        "results": readme_results,
+        "schedules": readme_schedules,
+        "study": readme_study,
+    }
     for name, table in {name: make() for name, make in made.items()}.items():
         start, end = (mark.format(name=name) for mark in SECTION)
         before, rest = text.split(start)
