@@ -60,34 +60,47 @@ def two_by_two(table):
 
 
 @styled
-def counterfactual(table, part, label):
+def counterfactual(table, label):
     """Share of radiographs called pneumonia under four changes of the framing, for each cell of the 2 x 2.
 
-    table: counterfactual.csv. Each line is the mean over the seeds, the band goes from the lowest to
-    the highest.
+    table: counterfactual.csv. label: of the radiographs. Upper row: validation; lower row: test. Each
+    line is the mean over the seeds, the band goes from the lowest to the highest.
     """
-    chosen = table[(table.part == part) & (table.label == label)]
     kinds = {
         "height cropped to {}": "height cropped\n(content, zoom and stretch)",
         "both cropped to {}": "both cropped\n(content and zoom)",
         "squeezed to {} of the width": "squeezed\n(stretch alone)",
         "masked to {} of the height": "bands masked\n(content alone)",
     }
+    parts = {"val": "validation", "test": "test"}
     kept = (100, 90, 80, 70)
-    figure, axes = axes_mm(TWO_COLUMNS, 65, 1, len(kinds), sharey=True)
-    for axis, (kind, title) in zip(axes, kinds.items(), strict=True):
-        names = ["none", *(kind.format(f"{share}%") for share in kept[1:])]
-        for cell, rows in chosen.groupby("cell"):
-            network, handling = cell.split(", ")
-            lines = rows.pivot_table(index="seed", columns="change", values="called")[names] * 100
-            _, colour = HANDLING[handling]
-            style = "-" if network == "compact" else "--"
-            axis.plot(kept, lines.mean(), style, marker=HANDLING[handling][0], ms=3, color=colour, label=cell)
-            axis.fill_between(kept, lines.min(), lines.max(), color=colour, alpha=0.15, lw=0)
-        axis.set(xlabel="kept (%)", xticks=kept, title=title)
-        axis.invert_xaxis()
-    axes[0].set_ylabel(f"{label.lower()} called pneumonia (%)")
-    axes[0].legend(loc="upper left")
+    figure, axes = axes_mm(TWO_COLUMNS, 105, len(parts), len(kinds), sharex=True, sharey=True)
+    for (part, shown), row in zip(parts.items(), axes, strict=True):
+        chosen = table[(table.part == part) & (table.label == label)]
+        row[0].set_ylabel(f"{shown}, {label.lower()}:\ncalled pneumonia (%)")
+        for axis, kind in zip(row, kinds, strict=True):
+            names = ["none", *(kind.format(f"{share}%") for share in kept[1:])]
+            for cell, rows in chosen.groupby("cell"):
+                network, handling = cell.split(", ")
+                marker, colour = HANDLING[handling]
+                style = "-" if network == "compact" else "--"
+                lines = rows.pivot_table(index="seed", columns="change", values="called")[names] * 100
+                axis.plot(
+                    kept,
+                    lines.mean(),
+                    style,
+                    marker=marker,
+                    ms=3,
+                    color=colour,
+                    label=f"{network}, {handling} handling",
+                )
+                axis.fill_between(kept, lines.min(), lines.max(), color=colour, alpha=0.15, lw=0)
+    for axis, title in zip(axes[0], kinds.values(), strict=True):
+        axis.set_title(title)
+    for axis in axes[1]:
+        axis.set(xlabel="kept (%)", xticks=kept, xlim=(102, 68))
+    handles, cells = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, cells, loc="outside upper center", ncols=len(cells))
     return figure
 
 

@@ -68,7 +68,12 @@ def full_size(folder, table):
         "full-size, saved again as JPEG quality 75": lambda grey: images.squash(changes.as_jpeg(grey, 75)),
     }
     shown = {name: np.stack([way(grey) for grey in full]) for name, way in ways.items()}
-    return rows, {name: lambda copies, pictures=pictures: pictures for name, pictures in shown.items()}
+    return rows, _made(shown)
+
+
+def _made(shown):
+    """Changes, as `changes.effects` takes them, that were made before. shown: {name: pictures}."""
+    return {name: lambda _, pictures=pictures: pictures for name, pictures in shown.items()}
 
 
 def beside():
@@ -106,7 +111,10 @@ def counterfactual(originals=None):
     groups, rows = [], []
     for part, (label, _) in itertools.product(("val", "test"), manifest.classes(radiographs.listed)):
         table = manifest.select(radiographs.table, part)
-        groups.append((part, label, table[table.label == label], changes.COUNTERFACTUAL))
+        table = table[table.label == label]
+        pictures = radiographs.pixels[table.index.to_numpy()]
+        shown = {name: change(pictures) for name, change in changes.COUNTERFACTUAL.items()}
+        groups.append((part, label, table, _made(shown)))  # once for all networks
         if originals:
             table = radiographs.table[(radiographs.table.split == "test") == (part == "test")]
             groups.append((part, label, *full_size(Path(originals), table[table.label == label])))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from . import manifest, metrics, runs, style
+from . import manifest, metrics, plots_study, runs, style
 from .workspace import PROJECT, write_whole
 
 SECTION = "<!-- {name}: python -m utils results -->", "<!-- end of {name} -->"
@@ -172,7 +172,9 @@ def readme_record():
             "result": f"**ours, {cell} network, mean of {len(part)} seeds**",
             "Accuracy": f"**{_mean(part.accuracy)}**, 95 % interval {found.low:.3f}-{found.high:.3f}",
             "AUC": _mean(part.auc),
-            "remark": f"from scratch; {part.parameters.iloc[0] / 1e6:.2f} M parameters, "
+            "remark": f"from scratch; sensitivity {part.sensitivity.mean():.3f}, specificity "
+            f"{part.specificity.mean():.3f}; accuracy at the validation threshold "
+            f"{_mean(part.accuracy_at_threshold)}; {part.parameters.iloc[0] / 1e6:.2f} M parameters, "
             f"{part.epochs.iloc[0]} epochs, {part.seconds.mean() / 60:.0f} min on {part.device.iloc[0]}",
         }
     return rows.fillna("").set_index("result").to_markdown()
@@ -213,7 +215,9 @@ def readme_schedules():
 
 
 def update_readme():
-    """Put the current results between the marks of README.md; returns the new text."""
+    """Put the current results between the marks of README.md, draw its figure; returns the new text."""
+    figure = plots_study.counterfactual(pd.read_csv(COUNTERFACTUAL), "NORMAL")
+    style.save(figure, COUNTERFACTUAL.parent, COUNTERFACTUAL.stem, ["png"])
     path = PROJECT / "README.md"
     text = path.read_text(encoding="utf8")
     made = {

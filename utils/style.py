@@ -61,10 +61,10 @@ def letters(axes):
         axis.set_title(letter, loc="left", fontweight="bold", fontsize=8)
 
 
-def save(figure, folder, name):
-    """Write PNG (600 dpi), SVG and PDF, each whole or not at all; returns the three paths."""
+def save(figure, folder, name, kinds=("png", "svg", "pdf")):
+    """Write PNG (600 dpi), SVG and PDF, each whole or not at all; returns the paths."""
     paths = []
-    for kind in ("png", "svg", "pdf"):
+    for kind in kinds:
         content = io.BytesIO()
         with plt.rc_context(STYLE):
             figure.savefig(content, format=kind, dpi=600, metadata=UNDATED.get(kind))
