@@ -7,7 +7,12 @@ from matplotlib.ticker import MaxNLocator
 from .style import ACCENT, COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, axes_mm, letters, styled
 
 PUBLISHED = 482 / 624  # the published starting point
-MEASURES = {"accuracy": "accuracy at 0.5", "specificity": "specificity at 0.5", "auc": "AUC"}
+MEASURES = {
+    "accuracy": "accuracy at 0.5",
+    "val_accuracy": "accuracy at 0.5 on validation images",
+    "specificity": "specificity at 0.5",
+    "auc": "AUC",
+}
 PUBLISHED_KINDS = {  # by what stands in the remark: marker, face and label
     "neither": ("o", GREY, "published"),
     "pretrained": ("o", "none", "published, pretrained on other pictures"),
@@ -36,6 +41,7 @@ def trace(test, history):
 def two_by_two(table):
     """Network against data handling: each seed a mark, the mean a line. table: rows '2x2' of study.csv."""
     figure, axes = axes_mm(TWO_COLUMNS, 65, 1, len(MEASURES))
+    axes[1].sharey(axes[0])
     networks = ("published", "compact")
     for axis, (name, title) in zip(axes, MEASURES.items(), strict=True):
         for handling, (marker, colour) in HANDLING.items():
