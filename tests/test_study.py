@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import make_workspace
 
-from utils import probing, recipes, report, runs, study, training, workspace
+from utils import probing, recipes, record, runs, study, training, workspace
 
 
 def test_nothing_that_chooses_reads_the_trace_of_the_test_images():
@@ -45,14 +45,14 @@ def test_the_trace_scores_the_test_images_every_few_epochs_and_goes_on_after_a_b
 def test_schedules_are_trained_once_and_tabulated(ws, radiographs, tmp_path, monkeypatch):
     monkeypatch.setattr(study.workspace, "open_workspace", lambda: make_workspace(tmp_path))
     monkeypatch.setattr(study.sources, "load", lambda ws: radiographs)
-    monkeypatch.setattr(report, "SCHEDULES", tmp_path / "schedules.csv")
+    monkeypatch.setattr(record, "SCHEDULES", tmp_path / "schedules.csv")
     monkeypatch.setattr(study, "SCHEDULES", (1,))
     monkeypatch.setattr(study, "SEEDS", (0, 1))
     study.schedules()
     table = pd.read_csv(tmp_path / "schedules.csv")
     assert table.seed.tolist() == [0, 1] and table.accuracy.between(0, 1).all()
     assert (table.seconds > 0).all() and (table.compile_seconds > 0).all()
-    assert " ± " in report.readme_schedules()
+    assert " ± " in record.readme_schedules()
     study.schedules()
     assert len(runs.own_runs(make_workspace(tmp_path))) == 2
     pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "schedules.csv"))
@@ -65,7 +65,7 @@ def small_study(radiographs, tmp_path, monkeypatch):
     monkeypatch.setattr(study.workspace, "open_workspace", lambda: ws)
     monkeypatch.setattr(study.sources, "load", lambda ws: radiographs)
     for name in ("STUDY", "STUDY_TABLE", "COUNTERFACTUAL"):
-        monkeypatch.setattr(report, name, tmp_path / getattr(report, name).name)
+        monkeypatch.setattr(record, name, tmp_path / getattr(record, name).name)
     cells = {"compact, ours": recipes.recipe("fast", epochs=1)}
     monkeypatch.setattr(study, "COMPARED", {"2x2": (cells, (0, 1))})
     return ws
@@ -73,21 +73,21 @@ def small_study(radiographs, tmp_path, monkeypatch):
 
 def test_cells_are_trained_once_and_kept_without_weights(small_study, phantom_folder, monkeypatch):
     study.compared("2x2")
-    table = pd.read_csv(report.STUDY_TABLE)
+    table = pd.read_csv(record.STUDY_TABLE)
     assert table.seed.tolist() == [0, 1] and set(table.cell) == {"compact, ours"}
-    for run in runs.all_runs(report.STUDY):
+    for run in runs.all_runs(record.STUDY):
         assert sorted(path.name for path in run.path.iterdir()) == sorted(study.KEPT)
         found = study.metrics.measure(run.scores("test"), 0.5)
         assert table.set_index("run").auc[run.name] == pytest.approx(found.auc, abs=1e-5)
     monkeypatch.setattr(training, "fit", None)  # nothing is trained twice
     study.compared("2x2")
-    pd.testing.assert_frame_equal(table, pd.read_csv(report.STUDY_TABLE))
+    pd.testing.assert_frame_equal(table, pd.read_csv(record.STUDY_TABLE))
 
     monkeypatch.setattr(
         probing.changes, "COUNTERFACTUAL", {"none": lambda shown: shown, "negative": lambda x: 255 - x}
     )
     probing.counterfactual(phantom_folder)
-    moved = pd.read_csv(report.COUNTERFACTUAL)
+    moved = pd.read_csv(record.COUNTERFACTUAL)
     assert len(moved) == 2 * 2 * 2 * (2 + 3) and (moved.flips[moved.change == "none"] == 0).all()
     assert moved["shift"][moved.change == "negative"].abs().max() > 0
 
@@ -113,9 +113,9 @@ def test_ranking_takes_the_mean_over_held_out_groups():
 
 
 def test_the_kept_tables_follow_from_the_kept_runs(tmp_path, monkeypatch):
-    kept = report.STUDY_TABLE.read_text()
-    monkeypatch.setattr(report, "STUDY_TABLE", tmp_path / "study.csv")
-    report.tabulate_study()
-    assert report.STUDY_TABLE.read_text() == kept
+    kept = record.STUDY_TABLE.read_text()
+    monkeypatch.setattr(record, "STUDY_TABLE", tmp_path / "study.csv")
+    record.tabulate_study()
+    assert record.STUDY_TABLE.read_text() == kept
     looks = pd.read_csv(runs.RELEASED / "test_looks.csv")
     assert looks["look"].tolist() == list(range(1, len(looks) + 1))

@@ -8,7 +8,8 @@ Pictures          images (files to pictures), pack (the packed cache), augment (
 Networks          model (the networks), recipes (all settings), training (fit), watch (what one sees
                   of it), resume and mirror (disconnects), devices and quiet (Keras)
 The study         study (experiments), development (candidates compared without the test set),
-                  probing (what trained networks do with changed pictures)
+                  probing (what trained networks do with changed pictures), record (its
+                  tables, and those of the README)
 Results           runs (the run folder), scoring (pictures to scores), metrics, evaluation and paired
                   (scores to numbers), explain (where a network looks), external (saved models from
                   elsewhere)

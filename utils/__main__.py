@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from . import bundle, report, workspace
+from . import bundle, record, workspace
 
 NOTEBOOKS = workspace.PROJECT / "notebooks"
 
@@ -99,7 +99,7 @@ def main():
         run_series()
     elif choice.command == "results":
         bundle.refresh_released()
-        report.update_readme()
+        record.update_readme()
     elif choice.command in ("robustness", "study"):
         from . import probing, study
 

@@ -16,7 +16,7 @@ from . import (
     manifest,
     metrics,
     model,
-    report,
+    record,
     runs,
     scoring,
     sources,
@@ -85,7 +85,7 @@ def beside():
     radiographs = sources.load(ws)
     test = manifest.select(radiographs.table, "test")
     pictures = radiographs.pixels[test.index.to_numpy()]
-    members = {run.name for run in runs.all_runs(report.STUDY) if run.card["study"]["experiment"] == "record"}
+    members = {run.name for run in runs.all_runs(record.STUDY) if run.card["study"]["experiment"] == "record"}
     members = [run for run in runs.own_runs(ws) if run.name in members]
     rows = []
     for what, views in (("as they are", development.VIEWS[:1]), ("mean of four crops", development.VIEWS)):
@@ -94,8 +94,8 @@ def beside():
         together = 1 / (1 + np.exp(-np.mean([metrics.logit(each) for each in scores], axis=0)))
         for name, each in zip([*(run.name for run in members), "all"], [*scores, together], strict=True):
             found = metrics.measure(test.assign(score=each), 0.5)
-            rows.append({"scored": what, "network": name} | found[report.MEASURES].to_dict())
-    workspace.write_whole(report.BESIDE, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+            rows.append({"scored": what, "network": name} | found[record.MEASURES].to_dict())
+    workspace.write_whole(record.BESIDE, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
 
 
 def counterfactual(originals=None):
@@ -107,7 +107,7 @@ def counterfactual(originals=None):
     """
     ws = workspace.open_workspace()
     radiographs = sources.load(ws)
-    studied = {run.name: run.card["study"] for run in runs.all_runs(report.STUDY)}
+    studied = {run.name: run.card["study"] for run in runs.all_runs(record.STUDY)}
     groups, rows = [], []
     for part, (label, _) in itertools.product(("val", "test"), manifest.classes(radiographs.listed)):
         table = manifest.select(radiographs.table, part)
@@ -127,4 +127,4 @@ def counterfactual(originals=None):
             pictures = radiographs.pixels[table.index.to_numpy()]
             found = changes.effects(score, pictures, table, 0.5, ways, resamples=1000)
             rows.append(found.assign(**about, part=part, label=label))
-        workspace.write_whole(report.COUNTERFACTUAL, pd.concat(rows).to_csv(index=False, float_format="%.5g"))
+        workspace.write_whole(record.COUNTERFACTUAL, pd.concat(rows).to_csv(index=False, float_format="%.5g"))

@@ -15,7 +15,7 @@ from . import (
     metrics,
     probing,
     recipes,
-    report,
+    record,
     runs,
     scoring,
     sources,
@@ -135,10 +135,10 @@ def schedules():
             "seconds": card["seconds"] - card["compile_seconds"],
             "compile_seconds": card["compile_seconds"],
         }
-        row |= result[report.MEASURES].to_dict()
+        row |= result[record.MEASURES].to_dict()
         row |= {name: card[name] for name in ("device", "precision", "code")}
         rows.append(row)
-        workspace.write_whole(report.SCHEDULES, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
+        workspace.write_whole(record.SCHEDULES, pd.DataFrame(rows).to_csv(index=False, float_format="%.6g"))
 
 
 def trained(chosen, radiographs, ws, seed=0, **kwargs):
@@ -168,11 +168,11 @@ def compared(experiment):
     for seed, (cell, chosen) in itertools.product(seeds, cells.items()):
         run = trained(chosen, radiographs, ws, seed)
         scoring.test_scores(run, radiographs)
-        kept = report.STUDY / run.name
+        kept = record.STUDY / run.name
         for name in KEPT:
             workspace.write_whole(kept / name, (run.path / name).read_bytes())
         runs.Run(kept).update_card(study={"experiment": experiment, "cell": cell})
-        report.tabulate_study()
+        record.tabulate_study()
 
 
 EXPERIMENTS = {"published": published, "schedules": schedules, "candidates": candidates}
