@@ -126,6 +126,7 @@ def left_out(table):
         axis.axvline(0, color=GREY, lw=0.6, ls=":")
         axis.set(xlabel=f"change of {MEASURES[name]}", yticks=range(len(cells)))
         axis.set_yticklabels([f"without {cell}" for cell in cells])
+        axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.set_ylim(len(cells) - 0.5, -0.5)
     letters(axes)
     return figure
