@@ -14,7 +14,7 @@ slow: .venv/done
 	$(PY) -m pytest -q -m slow
 
 results: .venv/done
-	$(PY) -m utils results
+	$(PY) -m study results
 
 address: .venv/done
 	$(PY) -m utils address $(URL)

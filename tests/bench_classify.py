@@ -13,7 +13,9 @@ from itertools import cycle, islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import classify, files, runs, workspace
+from utils import runs, workspace
+from utils.inference import classify
+from utils.sources import files
 
 SIZES = (1_000, 10_000)  # files
 

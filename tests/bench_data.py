@@ -15,8 +15,11 @@ import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import files, images, manifest, model, pack, runs, scoring, training
-from utils.quiet import keras
+from utils import predict, runs, saved_models
+from utils.backend import keras
+from utils.data import cache, images, manifest
+from utils.sources import files
+from utils.training.batches import Batches
 
 
 def seconds(work):
@@ -38,16 +41,16 @@ def theirs(folder):
 
 
 def epoch(pixels, table):
-    batches = training.Batches(pixels, table, batch_size=64, seed=0)
+    batches = Batches(pixels, table, batch_size=64, seed=0)
     return lambda: [batches[step] for step in range(len(batches))]
 
 
 def peak_of_an_epoch(packed, images_in_all):
     """Peak memory in MB of a fresh process that draws one epoch of batches from a repeated manifest."""
-    pixels, table, _, _, _ = pack.read(packed)
+    pixels, table, _, _, _ = cache.read(packed)
     table = table[["path", "label"]]
     repeated = pd.concat([table] * -(-images_in_all // len(table))).head(images_in_all)
-    batches = training.Batches(pixels, repeated, batch_size=64, seed=0)
+    batches = Batches(pixels, repeated, batch_size=64, seed=0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for step in range(len(batches)):
         batches[step]
@@ -61,9 +64,9 @@ def main(folder):
         packed = Path(place) / "pack.h5"
         table = manifest.read()
         table = table[table.path.isin(set(readers))]
-        packing = best(lambda: pack.write(readers, table, packed, folder))
+        packing = best(lambda: cache.write(readers, table, packed, folder))
         usual = best(theirs(folder))
-        pixels, table, present, _, _ = pack.read(packed)
+        pixels, table, present, _, _ = cache.read(packed)
         ours = best(epoch(pixels, table[present].reset_index(drop=True)))
         print(f"{n} originals, {multiprocessing.cpu_count()} cores")
         print(f"packing            {n / packing:8.0f} images/s")
@@ -77,12 +80,12 @@ def main(folder):
                 print(
                     f"memory, {total:7,} images: peak {after:5.0f} MB, {after - before:+.0f} MB for the epoch"
                 )
-    network = model.load(runs.released("best").path / "model.keras")
+    network = saved_models.load(runs.released("best").path / "model.keras")
     full, reduced = (
         np.stack([images.squash(images.read(reader(), side)) for reader in readers.values()])
         for side in (None, 2 * images.SIDE)
     )
-    moved = np.abs(scoring.score_pictures(network, full) - scoring.score_pictures(network, reduced))
+    moved = np.abs(predict.score_pictures(network, full) - predict.score_pictures(network, reduced))
     print(f"reduced decoding moves scores by {moved.mean():.4f} in the mean, {moved.max():.4f} at most")
 
 

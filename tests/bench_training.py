@@ -17,7 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import keras
 import tensorflow as tf
 
-from utils import devices, manifest, model, recipes, sources, training, workspace
+from utils import backend, model, sources, workspace
+from utils.data import manifest
+from utils.training import fit, recipes
+from utils.training.batches import Batches
 
 layers = keras.layers
 REPEATS = 20
@@ -30,12 +33,12 @@ def report(what, images, took):
 def step_cost(chosen, radiographs):
     """Seconds of one training step with everything, and of the network alone on one fixed batch."""
     train = manifest.select(radiographs.table, "train")
-    devices.prepare(0)
-    network = training.build(chosen)
-    trainer = training._with_augmentation(network, chosen, 60, 0)
-    batches = training.Batches(radiographs.pixels, train, chosen.batch_size, 0)
+    backend.prepare(0)
+    network = fit.build_network(chosen)
+    trainer = fit.compile_network(network, chosen, 60)
+    batches = Batches(radiographs.pixels, train, chosen.batch_size, 0)
     pictures, targets = batches[0]
-    fixed = np.asarray(training.augmentation(chosen)(pictures))
+    fixed = np.asarray(fit.augmentation(chosen)(pictures))
     alone = keras.Model(network.input, network.output)
     alone.compile(keras.optimizers.Adam(weight_decay=0.02), trainer.loss, jit_compile=trainer.jit_compile)
 
@@ -54,7 +57,7 @@ def step_cost(chosen, radiographs):
 
 def ours(radiographs):
     train = manifest.select(radiographs.table, "train")
-    batches = training.Batches(radiographs.pixels, train, 64, 0)
+    batches = Batches(radiographs.pixels, train, 64, 0)
     took = seconds(lambda: [batches[step] for step in range(len(batches))])
     report("our batches alone, which is what the fastest accelerator can be fed", len(train), took)
     for name in ("compact", "fast", "published"):

@@ -3,11 +3,16 @@
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from utils import manifest, quiet, recipes, sources, workspace
-from utils.phantom import write_phantom
+from utils import backend, sources, workspace
+from utils.data import manifest
+from utils.sources.phantom import write_phantom
+from utils.training import recipes
 
 REAL = Path(os.environ.get("CXR_TEST_DATA", "/nowhere"))  # the folder with chest_xray and originals
 
@@ -22,7 +27,7 @@ def clean_settings(monkeypatch):
 @pytest.fixture(autouse=True, scope="module")
 def float32():
     """No test file depends on the precision that a training in another has set."""
-    quiet.keras.config.set_dtype_policy("float32")
+    backend.keras.config.set_dtype_policy("float32")
 
 
 def make_workspace(home, data=None, quick=True):
@@ -43,9 +48,9 @@ def radiographs(ws):
 @pytest.fixture(scope="session")
 def trained(ws, radiographs):
     """The run of a two-epoch training on the phantom."""
-    from utils import training
+    from utils.training import fit
 
-    return training.fit(recipes.recipe("compact", quick=True), radiographs, ws)
+    return fit.train(recipes.recipe("compact", quick=True), radiographs, ws)
 
 
 @pytest.fixture(scope="session")
@@ -78,3 +83,24 @@ def real_data():
     if not (REAL / "chest_xray").is_dir():
         pytest.skip("CXR_TEST_DATA does not name a folder with chest_xray and originals")
     return REAL
+
+
+def scores_table(labels, scores, patients=None):
+    """A scores table; labels: 1 is pneumonia. Without patients, each image has its own."""
+    return pd.DataFrame(
+        {
+            "label": np.where(labels, "PNEUMONIA", "NORMAL"),
+            "score": scores,
+            "patient": patients if patients is not None else [f"p{i}" for i in range(len(labels))],
+        }
+    )
+
+
+def state_of(epoch):
+    """The bytes of a training state after this epoch, of a model with one variable."""
+    from utils.training import checkpoint
+
+    watch = SimpleNamespace(rows=[{"epoch": epoch}], best=(epoch, [np.full(3, epoch)]))
+    variables = [backend.keras.Variable(np.full((2, 2), epoch, np.float32))]
+    holder = SimpleNamespace(variables=variables, optimizer=SimpleNamespace(variables=[]))
+    return checkpoint._content(holder, epoch, watch, {"seed": 0})

@@ -2,21 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from conftest import scores_table as table
 from sklearn import metrics as theirs
 from sklearn.metrics import roc_auc_score
 
-from utils import metrics
-
-
-def table(labels, scores, patients=None):
-    return pd.DataFrame(
-        {
-            "label": np.where(labels, "PNEUMONIA", "NORMAL"),
-            "score": scores,
-            "patient": patients if patients is not None else [f"p{i}" for i in range(len(labels))],
-        }
-    )
-
+from utils import intervals, metrics
 
 # 4 ill: 0.9 0.8 0.4 0.6; 3 well: 0.7 0.2 0.1. At 0.5: tp 3, fn 1, fp 1, tn 2. Pairs won: 10 of 12.
 HAND = table([1, 1, 1, 1, 0, 0, 0], [0.9, 0.8, 0.4, 0.6, 0.7, 0.2, 0.1])
@@ -37,7 +27,7 @@ def test_metrics_computed_by_hand():
         "auc": 10 / 12,
     }
     assert found[list(expected)].to_dict() == pytest.approx(expected)
-    assert metrics.confusion([1, 1, 1, 1, 0, 0, 0], HAND.score, 0.5) == {"tn": 2, "fp": 1, "fn": 1, "tp": 3}
+    assert metrics.confusion(HAND, 0.5) == {"tn": 2, "fp": 1, "fn": 1, "tp": 3}
 
 
 def test_a_score_at_the_threshold_is_a_call():
@@ -55,7 +45,7 @@ def test_auc_matches_scikit_learn_with_weights_and_ties():
     ill, scores = rng.integers(0, 2, 200) == 1, rng.integers(0, 12, 200) / 12
     weights = rng.integers(0, 4, (5, 200)).astype(float)
     expected = [roc_auc_score(ill, scores, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(metrics._auc(ill, scores, weights), expected)
+    np.testing.assert_allclose(metrics.auc(ill, scores, weights), expected)
 
 
 def test_bootstrap_equals_drawing_patients_one_by_one():
@@ -67,7 +57,7 @@ def test_bootstrap_equals_drawing_patients_one_by_one():
     )
     scores = np.clip(labels * 0.25 + rng.normal(0.4, 0.2, 100), 0, 1)
     data = table(labels, scores, patients)
-    fast = metrics.evaluate(data, 0.5, 2000)
+    fast = intervals.evaluate(data, 0.5, 2000)
     members = {name: np.flatnonzero(patients == name) for name in np.unique(patients)}
     plain = []
     for _ in range(600):
@@ -89,17 +79,17 @@ def test_grouping_widens_the_interval():
     rng = np.random.default_rng(3)
     one_per_patient = np.repeat([1, 0], [40, 40]), np.clip(rng.normal([0.6] * 40 + [0.4] * 40, 0.2), 0, 1)
     labels, scores = (np.repeat(values, 5) for values in one_per_patient)
-    alone = metrics.evaluate(table(labels, scores), 0.5).loc["accuracy"]
-    grouped = metrics.evaluate(table(labels, scores, np.repeat(np.arange(80), 5)), 0.5).loc["accuracy"]
+    alone = intervals.evaluate(table(labels, scores), 0.5).loc["accuracy"]
+    grouped = intervals.evaluate(table(labels, scores, np.repeat(np.arange(80), 5)), 0.5).loc["accuracy"]
     assert grouped.high - grouped.low > 1.8 * (alone.high - alone.low)  # sqrt(5) in expectation
 
 
 def test_the_same_seed_gives_the_same_interval():
-    pd.testing.assert_frame_equal(metrics.evaluate(HAND, 0.5, 300), metrics.evaluate(HAND, 0.5, 300))
+    pd.testing.assert_frame_equal(intervals.evaluate(HAND, 0.5, 300), intervals.evaluate(HAND, 0.5, 300))
 
 
 def test_one_class_gives_nan_where_nothing_is_defined():
-    result = metrics.evaluate(table([1, 1, 1], [0.9, 0.2, 0.8]), 0.5, 100)
+    result = intervals.evaluate(table([1, 1, 1], [0.9, 0.2, 0.8]), 0.5, 100)
     assert np.isnan(result.value["auc"]) and np.isnan(result.value["specificity"])
     assert result.value["sensitivity"] == pytest.approx(2 / 3)
 
@@ -113,10 +103,10 @@ def test_scores_that_are_no_probabilities_are_refused(bad):
 def test_threshold_is_half_way_and_maximises_youden():
     labels, scores = [0, 0, 0, 1, 1, 1, 1], [0.1, 0.2, 0.6, 0.5, 0.7, 0.8, 0.9]
     # at 0.7: sensitivity 3/4, specificity 1; at 0.5: sensitivity 1, specificity 2/3
-    assert metrics.choose_threshold(labels, scores) == pytest.approx((0.7 + 0.6) / 2)
-    assert metrics.choose_threshold([1, 1], [0.2, 0.9]) == 0.5
+    assert metrics.choose_threshold(table(labels, scores)) == pytest.approx((0.7 + 0.6) / 2)
+    assert metrics.choose_threshold(table([1, 1], [0.2, 0.9])) == 0.5
     for useless in ([0.3, 0.3, 0.3, 0.3], [0.9, 0.8, 0.2, 0.1]):  # constant, then inverted scores
-        assert 0 <= metrics.choose_threshold([0, 0, 1, 1], useless) <= 1
+        assert 0 <= metrics.choose_threshold(table([0, 0, 1, 1], useless)) <= 1
 
 
 def noisy(seed, n=300):
@@ -132,7 +122,8 @@ def test_every_formula_agrees_with_scikit_learn_and_statsmodels(seed):
     labels, scores, weights = noisy(seed)
     called = scores >= 0.5
     logit = np.log(scores / (1 - scores))
-    found = dict(zip(metrics.METRICS, metrics.weighted(labels, scores, 0.5, weights[None])[0], strict=True))
+    found = metrics.weighted(table(labels, scores), 0.5, weights[None])[0]
+    found = dict(zip(metrics.METRICS, found, strict=True))
     family, kept = sm.families.Binomial(), {"sample_weight": weights}
     line = sm.GLM(labels, sm.add_constant(logit), family=family, freq_weights=weights).fit()
     large = sm.GLM(labels, np.ones(len(labels)), family=family, freq_weights=weights, offset=logit).fit()
@@ -159,7 +150,7 @@ def test_calibration_error_by_hand_and_for_a_calibrated_network():
     # ten bins of two images each: every bin's mean score is 0.1 too low, except one that is right
     scores = np.repeat(np.arange(10) / 10, 2)
     ill = np.zeros(20)
-    assert metrics._calibration_error(ill == 1, scores, np.ones((1, 20)))[0] == pytest.approx(0.45)
+    assert metrics.calibration_error(ill == 1, scores, np.ones((1, 20)))[0] == pytest.approx(0.45)
     rng = np.random.default_rng(0)
     scores = rng.uniform(0.02, 0.98, 40_000)
     labels = (rng.uniform(size=40_000) < scores).astype(int)
@@ -178,7 +169,7 @@ def test_separated_classes_have_no_calibration_line():
 def test_wilson_interval_of_a_published_example():
     """81 of 263: 0.2553 to 0.3662 (Newcombe 1998, Statistics in Medicine 17:857, Table I)."""
     data = table(np.ones(263, int), np.repeat([0.9, 0.1], [81, 182]))
-    row = metrics.as_if_independent(data, 0.5).loc["sensitivity"]
+    row = intervals.as_if_independent(data, 0.5).loc["sensitivity"]
     assert row.tolist() == pytest.approx([81 / 263, 0.2553, 0.3662], abs=5e-5)
 
 
@@ -189,8 +180,10 @@ def test_delong_interval_agrees_with_many_fresh_samples():
         labels = np.repeat([1, 0], [120, 80])
         return table(labels, 1 / (1 + np.exp(-rng.normal(1.5 * labels, 1))))
 
-    rows = pd.DataFrame([metrics.as_if_independent(draw(), 0.5).loc["auc"] for _ in range(400)])
+    rows = pd.DataFrame([intervals.as_if_independent(draw(), 0.5).loc["auc"] for _ in range(400)])
     error = (rows.high - rows.low).mean() / 2 / 1.96
     assert error == pytest.approx(rows.value.std(), rel=0.1)
     data = draw()
-    assert metrics.as_if_independent(data, 0.5).value["auc"] == pytest.approx(metrics.measure(data, 0.5).auc)
+    assert intervals.as_if_independent(data, 0.5).value["auc"] == pytest.approx(
+        metrics.measure(data, 0.5).auc
+    )

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils import model, recipes, training
-from utils.augment import Augment
-from utils.quiet import keras
+from utils import model, saved_models
+from utils.backend import keras
+from utils.training import fit, recipes
+from utils.training.augment import Augment
 
 PARAMETERS = {"published": 3_715_714, "compact": 515_898}
 
@@ -34,7 +35,7 @@ def test_published_network_is_as_published():
     assert filters == sorted(filters)
     published = recipes.RECIPES["published"]
     assert (published.epochs, published.batch_size, published.side) == (300, 80, 150)
-    trainer = training._with_augmentation(network, published, steps=59, seed=0)
+    trainer = fit.compile_network(network, published, steps_per_epoch=59)
     assert type(trainer.optimizer) is keras.optimizers.Adam and trainer.optimizer.weight_decay is None
     assert isinstance(trainer.loss, keras.losses.CategoricalCrossentropy)
 
@@ -48,7 +49,7 @@ def test_compact_ignores_exposure(noise):
 def test_saved_networks_give_the_same_scores_with_keras_alone(name, noise, tmp_path):
     network = model.NETWORKS[name]()
     network.save(tmp_path / "model.keras")
-    np.testing.assert_allclose(model.load(tmp_path / "model.keras")(noise), network(noise), atol=1e-6)
+    np.testing.assert_allclose(saved_models.load(tmp_path / "model.keras")(noise), network(noise), atol=1e-6)
     config = json.loads(zipfile.ZipFile(tmp_path / "model.keras").read("config.json"))
     assert "utils" not in json.dumps(config)
 
@@ -71,9 +72,9 @@ def test_files_of_a_newer_keras_still_open(name, noise, tmp_path):
                     config["config"]["layers"][2]["config"]["setting_of_2031"] = True
                     content = json.dumps(config)
                 new.writestr(entry, content)
-    np.testing.assert_allclose(model.load(tmp_path / "opens.keras")(noise), network(noise), atol=1e-6)
-    with pytest.raises(model.ModelError, match="cannot be opened with Keras"):
-        model.load(tmp_path / "refused.keras")
+    np.testing.assert_allclose(saved_models.load(tmp_path / "opens.keras")(noise), network(noise), atol=1e-6)
+    with pytest.raises(saved_models.ModelError, match="cannot be opened with Keras"):
+        saved_models.load(tmp_path / "refused.keras")
 
 
 def test_float32_copy_keeps_the_weights(noise):
@@ -88,13 +89,13 @@ def test_float32_copy_keeps_the_weights(noise):
 def test_files_that_may_run_code_are_refused(tmp_path):
     inputs = keras.Input((4,))
     keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)).save(tmp_path / "lambda.keras")
-    with pytest.raises(model.ModelError, match="Lambda"):
-        model.load(tmp_path / "lambda.keras")
-    with pytest.raises(model.ModelError, match="Notebook 03"):
-        model.load(tmp_path / "none.keras")
+    with pytest.raises(saved_models.ModelError, match="Lambda"):
+        saved_models.load(tmp_path / "lambda.keras")
+    with pytest.raises(saved_models.ModelError, match="Notebook 03"):
+        saved_models.load(tmp_path / "none.keras")
     (tmp_path / "half.keras").write_bytes(b"PK half")
-    with pytest.raises(model.ModelError, match="not a complete"):
-        model.load(tmp_path / "half.keras")
+    with pytest.raises(saved_models.ModelError, match="not a complete"):
+        saved_models.load(tmp_path / "half.keras")
 
 
 @pytest.fixture
@@ -114,12 +115,12 @@ def test_augmentation_at_rest_is_pillows_resize(chests):
 def test_augmentation_is_random_seeded_and_in_range(name, chests):
     chosen = recipes.RECIPES[name]
     first, second, other = (
-        np.asarray(training.augmentation(chosen, seed)(chests, training=True)) for seed in (1, 1, 2)
+        np.asarray(fit.augmentation(chosen, seed)(chests, training=True)) for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, second)
     assert np.abs(first - other).mean() > 1
     assert first.shape == (6, chosen.side, chosen.side, 1) and first.min() >= 0 and first.max() <= 255
-    again = training.augmentation(chosen, 1)
+    again = fit.augmentation(chosen, 1)
     again(chests, training=True)
     assert np.abs(np.asarray(again(chests, training=True)) - first).mean() > 1  # each batch differs
 
@@ -140,7 +141,7 @@ def test_keras_is_told_where_xla_cannot_be_used():
 
     for name, possible in (("published", False), ("compact", True)):
         inputs = keras.Input((224, 224), dtype="uint8")
-        trainer = keras.Model(inputs, training.augmentation(recipes.RECIPES[name])(inputs))
+        trainer = keras.Model(inputs, fit.augmentation(recipes.RECIPES[name])(inputs))
         assert model_supports_jit(trainer) is possible
 
 

@@ -13,7 +13,8 @@ import nbformat
 import pytest
 
 from utils import __main__ as commands
-from utils import own, workspace
+from utils import workspace
+from utils.sources import own_data
 
 PATHS = sorted((workspace.PROJECT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = {path.name: nbformat.read(path, as_version=4) for path in PATHS}
@@ -36,7 +37,7 @@ def test_the_series_is_complete():
 def test_the_setup_cell_is_the_same_everywhere():
     setups = {cells(name, "code")[0].source for name in NOTEBOOKS}
     assert len(setups) == 1
-    assert sum(bool(line) for line in setups.pop().splitlines()) <= 19
+    assert sum(bool(line) for line in setups.pop().splitlines()) <= 20
 
 
 @every
@@ -76,11 +77,11 @@ def test_prose_stands_before_code_and_after_figures(name):
     for before, cell, after in zip(notebook, notebook[1:], notebook[2:], strict=False):
         if (
             cell.cell_type == "code"
-            and re.search(r"plots(_data|_results)?\.", cell.source)
+            and re.search(r"figures\.(data|pictures|results)\.", cell.source)
             and "note=note" in cell.source
         ):
             assert "markdown" in (after.cell_type, before.cell_type)
-            assert after.cell_type == "markdown" or "plots" in after.source
+            assert after.cell_type == "markdown" or "figures." in after.source
 
 
 @every
@@ -228,7 +229,7 @@ def test_series_runs_in_order_on_the_phantom(tmp_path):
 
 
 def test_series_runs_in_order_on_own_classes(tmp_path, own_folder):
-    own.describe(own_folder, positive="ill", patient=r"(P\d+)_")
+    own_data.describe(own_folder, positive="ill", patient=r"(P\d+)_")
     run_notebooks(NOTEBOOKS, tmp_path / "home", CXR_DATA=str(own_folder))
     (run,) = (tmp_path / "home/runs").iterdir()
     assert json.loads((run / "card.json").read_text())["class_names"] == ["well", "ill"]

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from conftest import make_workspace
 
-from utils import files, images, manifest, metrics, pack, recipes, shortcuts, sources, training
+from utils import metrics, sources
+from utils.data import cache, images, manifest, shortcuts
+from utils.sources import files
+from utils.training import fit, recipes
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +36,7 @@ def closest_rows(readers, table, duplicates):
         own = name.rpartition("/")[2]
         assert away[row_of[own]] <= 2, "notebook 01 says so"
         rivals = {names[row] for row in np.flatnonzero(away <= away[row_of[own]])} - {own}
-        if away[row_of[own]] > pack.RECOGNISED or rivals - duplicates.get(own, set()):
+        if away[row_of[own]] > cache.RECOGNISED or rivals - duplicates.get(own, set()):
             wrong.append(name)
     return wrong
 
@@ -68,7 +71,7 @@ def test_a_short_training_learns(real, tmp_path):
     """Three epochs of `compact` on half of the training patients."""
     kept = real.table[(real.table.fold < 6) & (real.table.split != "test")]
     part = dataclasses.replace(real, table=kept)
-    run = training.fit(recipes.recipe("compact", epochs=3), part, make_workspace(tmp_path))
+    run = fit.train(recipes.recipe("compact", epochs=3), part, make_workspace(tmp_path))
     assert metrics.measure(run.scores("val"), 0.5).auc >= 0.95
 
 

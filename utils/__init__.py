@@ -1,21 +1,29 @@
 """Chest radiographs: normal or pneumonia. The shared module of the notebook series.
 
-Where and what    workspace (machine and folders), manifest (the table of radiographs)
-Getting images    sources (every way to get them), files, download, drive, own (own data), phantom
-Pictures          images (files to pictures), pack (the packed cache), augment (the augmentation layer),
-                  dicom (its way in from a hospital), shortcuts (what would fool a network),
-                  changes (radiographs changed on purpose, and what that does to scores)
-Networks          model (the networks), recipes (all settings), training (fit), watch (what one sees
-                  of it), resume and mirror (disconnects), devices and quiet (Keras)
-The study         study (experiments), development (candidates compared without the test set),
-                  probing (what trained networks do with changed pictures), record (its
-                  tables, and those of the README)
-Results           runs (the run folder), scoring (pictures to scores), metrics, evaluation and paired
-                  (scores to numbers), explain (where a network looks), external (saved models from
-                  elsewhere)
-New radiographs   classify (files to answers), gate (is a picture like those of the training)
-Reports           style, plots, plots_data, plots_results and plots_study (figures), report (tables
-                  and files), bundle (words, one zip)
+Three clicks          model.py (the networks), metrics.py (every number), training/fit.py (the training)
+
+data/                 notebooks 1, 2    what is in the radiographs: manifest (the table), images and dicom
+                                        (files to pictures), cache (one packed file), gate (is this picture
+                                        like those of the training?), shortcuts (what would fool a network)
+sources/              notebook 1        where radiographs come from: folders and zips, downloads, Google
+                                        Drive, own data, the phantom (synthetic ones)
+training/             notebook 3        recipes (all settings), fit, augment, batches; watch (what one sees),
+                                        checkpoint and mirror (disconnects), finish
+evaluation/           notebook 4        evaluation and compare (scores to findings), explain (where a network
+                                        looks), stress (changed pictures), adapt (models from elsewhere)
+inference/            notebook 5        classify (new radiographs to answers)
+report/               notebook 4        tables, documents (words, one zip), templates
+figures/              all               data in, Figure out
+workspace.py          where am I, which folders
+backend.py            Keras, its devices and precision
+resample.py           crop and resize on the device
+predict.py            pictures to scores
+intervals.py          how far a number may be off
+runs.py               the run folder, and what each entry of its card means
+saved_models.py       opening a saved network safely
+
+The study behind the released results, and notebook 6, is in study/. Imports go one way only, from
+notebooks down to workspace; pyproject.toml says how, and `make test` checks it.
 """
 
 import os
@@ -30,11 +38,13 @@ def start(use_drive=True):
     """
     import pandas as pd
 
-    from . import mirror, runs, sources, workspace
-    from .images import UnreadableImage
+    from . import runs, sources, workspace
+    from .data.formats import UnreadableImage
+    from .sources.files import DataError
+    from .training import mirror
 
     if use_drive and workspace.in_colab() and not os.path.isdir(workspace.DRIVE):
-        from . import drive
+        from .sources import drive
 
         try:
             drive.mount()
@@ -48,7 +58,7 @@ def start(use_drive=True):
         hint = " (faster: Runtime > Change runtime type > T4 GPU)"
     try:
         found = str(sources.find(ws))
-    except (sources.DataError, UnreadableImage) as error:
+    except (DataError, UnreadableImage) as error:
         found = f"PROBLEM: {error}"
     pd.set_option("display.max_colwidth", None)  # tables show reasons in full
     lost = " (NOT on Drive: lost when the runtime ends)" if workspace.in_colab() and not ws.on_drive else ""

@@ -1,4 +1,4 @@
-"""python -m utils classify PLACE | run | results | robustness | study NAME | address URL"""
+"""python -m utils classify PLACE | run | robustness | address URL"""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from . import bundle, record, workspace
+from . import workspace
 
 NOTEBOOKS = workspace.PROJECT / "notebooks"
 
@@ -43,20 +43,32 @@ def run_series():
     print(f"Executed notebooks: {kept}\nRuns with figures and tables: {ws.runs}")
 
 
-def answer_files(choice):
+def classify(place, to, run, hide_names):
     """Answer new radiographs into a CSV file, and say where it is."""
-    from . import classify, drive, files, images, runs
+    from . import runs
+    from .data.formats import UnreadableImage
+    from .inference import classify
+    from .sources import drive, files
 
     try:
-        classify.classify(choice.place, choice.to, choice.run, choice.hide_names)
-    except (images.UnreadableImage, files.DataError, runs.RunError, drive.DriveError) as error:
+        classify.classify(place, to, run, hide_names)
+    except (UnreadableImage, files.DataError, runs.RunError, drive.DriveError) as error:
         sys.exit(str(error))
+
+
+def robustness(run, originals):
+    """Measure how far a run's scores move if radiographs are changed."""
+    from .evaluation import stress
+
+    stress.robustness(run, originals)
 
 
 def set_address(url):
     """Write the project's public address into every notebook: the setup constant and the badge."""
     import nbformat
 
+    if not url.startswith("https://github.com/"):
+        sys.exit("The address must look like https://github.com/OWNER/REPOSITORY.")
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         slug = url.removeprefix("https://github.com/").removesuffix(".git").strip("/")
@@ -76,43 +88,27 @@ def set_address(url):
 def main():
     parser = argparse.ArgumentParser(prog="python -m utils", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    classify = commands.add_parser("classify", help="answer new radiographs into a CSV file")
-    classify.add_argument("place", help="file, folder, zip, or link to a file on Google Drive")
-    classify.add_argument("--run", default="", help="name of a run; without it the newest finished one")
-    classify.add_argument("--to", help="the CSV file; without it one in the folder of results")
-    classify.add_argument("--hide-names", action="store_true", help="number the files instead of naming them")
-    commands.add_parser("run", help="run the notebook series from images to figures")
-    commands.add_parser("results", help="compute all results anew from models/")
-    study = commands.add_parser("study", help="run an experiment behind the released results")
-    study.add_argument("name", help="one of EXPERIMENTS in utils/study.py; a wrong name lists them")
-    full_size = "folder with full-size files of some of the radiographs"
-    study.add_argument("--originals", help=f"for the experiment counterfactual: {full_size}")
-    robust = commands.add_parser("robustness", help="how far scores move if radiographs are changed")
-    robust.add_argument("--run", default="", help="name of a run; without it the newest finished one")
-    robust.add_argument("--originals", help=full_size)
-    address = commands.add_parser("address", help="set the project's public address everywhere")
-    address.add_argument("url", help="https://github.com/OWNER/REPOSITORY")
-    choice = parser.parse_args()
-    if choice.command == "classify":
-        answer_files(choice)
-    elif choice.command == "run":
-        run_series()
-    elif choice.command == "results":
-        bundle.refresh_released()
-        record.update_readme()
-    elif choice.command in ("robustness", "study"):
-        from . import probing, study
 
-        if choice.command == "robustness":
-            probing.robustness(choice.run, choice.originals)
-        elif choice.name in study.EXPERIMENTS:
-            study.EXPERIMENTS[choice.name](*filter(None, [choice.originals]))
-        else:
-            sys.exit(f"There is no experiment {choice.name}; choose one of {', '.join(study.EXPERIMENTS)}.")
-    elif not choice.url.startswith("https://github.com/"):
-        sys.exit("The address must look like https://github.com/OWNER/REPOSITORY.")
-    else:
-        set_address(choice.url)
+    def command(name, function, help):
+        added = commands.add_parser(name, help=help)
+        added.set_defaults(function=function)
+        return added.add_argument
+
+    which = {"default": "", "help": "name of a run; without it the newest finished one"}
+    add = command("classify", classify, "answer new radiographs into a CSV file")
+    add("place", help="file, folder, zip, or link to a file on Google Drive")
+    add("--run", **which)
+    add("--to", help="the CSV file; without it one in the folder of results")
+    add("--hide-names", action="store_true", help="number the files instead of naming them")
+    command("run", run_series, "run the notebook series from images to figures")
+    add = command("robustness", robustness, "measure how far scores move if radiographs are changed")
+    add("--run", **which)
+    add("--originals", help="folder with full-size files of some of the radiographs")
+    add = command("address", set_address, "set the project's public address everywhere")
+    add("url", help="https://github.com/OWNER/REPOSITORY")
+    choice = vars(parser.parse_args())
+    del choice["command"]
+    choice.pop("function")(**choice)
 
 
 if __name__ == "__main__":

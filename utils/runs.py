@@ -2,6 +2,8 @@
 
 model.keras, card.json (every setting and where it came from), history.csv, scores_val.csv,
 and, once evaluated, scores_test.csv, metrics.json, tables/ and figures/.
+
+CARD describes every entry of card.json, for those who write it and those who read it.
 """
 
 import datetime
@@ -12,12 +14,44 @@ from pathlib import Path
 
 import pandas as pd
 
-from .manifest import TYPES
+from . import workspace
+from .data import manifest
 from .workspace import PROJECT, digest, write_whole
 
 RELEASED = PROJECT / "models"
 DEFAULT = "best"  # the recipe whose released run is taken where there is no own one
 CARD_VERSION = 1
+CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the start of a training
+    "version": "format of the card, a whole number",
+    "created": "when the run began, local time",
+    "finished": "false until network, validation scores and threshold are there [start, finish]",
+    "recipe": "every setting of the training, see training/recipes.py",
+    "changed": "settings that differ from the named recipe: [named, used]",
+    "seed": "of all random numbers",
+    "synthetic": "true if the radiographs are those of the synthetic phantom",
+    "manifest": "digest of the manifest: names the data set",
+    "counts": "numbers of images, patients (train, val), usable and listed images, and parameters",
+    "validation": "which images served for validation",
+    "class_names": "the negative, then the positive class",
+    "class_weights": "how much an error on a class counts in the loss; null: all the same",
+    "preprocessing": "from the file to what the network takes",
+    "versions": "of Python and the packages that matter",
+    "code": "git commit of this project; + if it was changed",
+    "device": "on what it was computed",
+    "devices": "how many of them",
+    "precision": "of the computation in training; the saved network is float32",
+    "continued": "where an interrupted training went on: after which epoch, on what [going on]",
+    "epochs_done": "epochs trained so far [every epoch]",
+    "kept": "which epoch's network was saved [finish]",
+    "seconds": "duration of all epochs, validation included [finish]",
+    "threshold": "value in [0, 1], rule, and the data it was chosen on [finish]",
+    "model_digest": "digest of model.keras [finish]",
+    "gate": "shares of pictures that the input gate calls unlike the training radiographs [finish]",
+    "adapted": "settings by which a saved model from elsewhere was made to fit [adoption]",
+    "test_trace": "that and how the test images were scored on the way [study]",
+    "compile_seconds": "what the first step took beyond a usual one [study]",
+    "study": "experiment and cell of a studied run [study]",
+}
 REQUIRED = {"version", "created", "finished", "recipe", "manifest", "synthetic"}
 
 
@@ -50,7 +84,14 @@ class Run:
         return self.card["finished"]
 
     def update_card(self, **entries):
-        write_whole(self.path / "card.json", json.dumps(self.card | entries, indent=2) + "\n")
+        """Write entries described in CARD; the others stay as they are."""
+        _write_card(self.path, self.card | entries)
+
+    def explain_card(self, *entries):
+        """Some entries of the card as a table: entry, value, meaning."""
+        card = self.card
+        rows = [(entry, card[entry], CARD[entry]) for entry in entries if entry in card]
+        return pd.DataFrame(rows, columns=["entry", "value", "meaning"]).set_index("entry")
 
     def history(self):
         """One row per epoch."""
@@ -59,7 +100,7 @@ class Run:
     def scores(self, part):
         """The stored scores of 'val' or 'test', or None if that part was never scored."""
         path = self.path / f"scores_{part}.csv"
-        return pd.read_csv(path, dtype=TYPES) if path.exists() else None
+        return pd.read_csv(path, dtype=manifest.TYPES) if path.exists() else None
 
     def write_scores(self, part, scores):
         """Keep scores with the run. Test scores are never overwritten; validation scores may be
@@ -77,16 +118,49 @@ class Run:
         return f"{kind} {self.name}, recipe {card['recipe']['name']}, trained on {data}{state}"
 
 
-def create(ws, recipe_name, seed, card):
+def create(ws, card):
     """Make a new run folder on the local disk with its card; a name that is taken gets a number."""
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H%M")
-    first = f"{stamp}_{recipe_name}_seed{seed}"
+    now = datetime.datetime.now()
+    first = f"{now:%Y-%m-%d_%H%M}_{card['recipe']['name']}"
+    first += f"_seed{card['seed']}" * isinstance(
+        card["seed"], int
+    )  # of a model from elsewhere it is not known
     names = (f"{first}_{number}" if number > 1 else first for number in itertools.count(1))
     path = next(ws.local_runs / name for name in names if not _taken(ws, name))
     path.mkdir(parents=True)
-    card = {"version": CARD_VERSION, "created": datetime.datetime.now().isoformat(timespec="seconds")} | card
-    write_whole(path / "card.json", json.dumps(card | {"finished": False}, indent=2) + "\n")
+    created = now.isoformat(timespec="seconds")
+    _write_card(path, {"version": CARD_VERSION, "created": created} | card | {"finished": False})
     return Run(path)
+
+
+def _write_card(folder, card):
+    if unknown := card.keys() - CARD.keys():
+        raise KeyError(f"card entries without a description in runs.CARD: {', '.join(sorted(unknown))}")
+    write_whole(folder / "card.json", json.dumps(card, indent=2) + "\n")
+
+
+def describe_data(radiographs, fold=0, **parts):
+    """The entries of a card that say on which images a run rests. parts: {train or val: manifest rows}."""
+    counts = {}
+    for part, table in parts.items():
+        counts |= {part: len(table), f"{part}_patients": int(table.patient.nunique())}
+    return {
+        "synthetic": radiographs.synthetic,
+        "manifest": radiographs.digest,
+        "counts": counts | {"usable": len(radiographs.table), "listed": len(radiographs.listed)},
+        "validation": f"fold {fold} of {manifest.FOLDS}, grouped by patient",
+        "class_names": [name for name, _ in manifest.classes(radiographs.listed)],
+    }
+
+
+def describe_machine(precision):
+    """The entries of a card that say where and with what a run is computed."""
+    return {
+        "versions": workspace.versions(),
+        "code": workspace.code_version(),
+        "device": workspace.device_name(),
+        "precision": precision,
+    }
 
 
 def _taken(ws, name):

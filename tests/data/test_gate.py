@@ -1,0 +1,55 @@
+"""The input gate: which pictures are like the training radiographs."""
+
+import numpy as np
+import pytest
+from conftest import make_workspace
+
+from utils import runs, sources
+from utils.data import gate, manifest
+
+
+@pytest.fixture(scope="module")
+def known(trained):
+    return gate.load(trained)
+
+
+@pytest.fixture(scope="module")
+def held_out(radiographs):
+    return radiographs.pixels[manifest.select(radiographs.table, "val").index.to_numpy()]
+
+
+def test_a_training_keeps_a_small_gate_and_its_rates(trained, known, held_out):
+    assert (trained.path / gate.FILE).stat().st_size < 20_000
+    assert trained.card["gate"] == gate.rates(known, held_out)
+
+
+def test_radiographs_pass_and_other_pictures_do_not(trained):
+    shares = trained.card["gate"]
+    assert shares.pop("radiographs") < 0.2
+    assert shares.pop("turned by 180 degrees") > 0.5  # phantoms are nearly symmetrical
+    assert min(shares.values()) > 0.9
+
+
+def test_the_reason_says_what_to_try(known, held_out):
+    fine = held_out[~known.unlike(held_out)][:5]
+    assert known.reasons(fine) == [""] * len(fine)
+    assert set(known.reasons(255 - fine)) == {"it looks inverted: bones should be bright"}
+    assert "turned by 90" in " ".join(known.reasons(np.rot90(fine, 1, (1, 2))))
+    assert known.reasons(np.zeros((1, 224, 224), np.uint8))[0] in (gate.UNLIKE, gate.TONES)
+
+
+def test_too_few_images_make_no_gate(radiographs):
+    assert gate.fit(radiographs.pixels, manifest.select(radiographs.table, "train").iloc[:40]) is None
+
+
+@pytest.mark.slow
+def test_the_gate_on_real_radiographs(real_data, tmp_path):
+    radiographs = sources.load(make_workspace(tmp_path, real_data / "chest_xray", quick=False))
+    training, validation = (manifest.select(radiographs.table, part) for part in ("train", "val"))
+    known = gate.fit(radiographs.pixels, training)
+    shares = gate.rates(known, radiographs.pixels[validation.index.to_numpy()])
+    assert shares.pop("radiographs") < 0.04 and min(shares.values()) > 0.98
+    released = runs.released("compact")
+    assert released.card["gate"] == gate.rates(
+        gate.load(released), radiographs.pixels[validation.index.to_numpy()]
+    )

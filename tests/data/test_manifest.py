@@ -1,0 +1,93 @@
+import pandas as pd
+import pytest
+
+from utils.data import manifest
+
+
+@pytest.mark.parametrize(
+    ("name", "patient"),
+    [
+        ("train/PNEUMONIA/person12_virus_46.jpeg", "virus-12"),
+        ("train/PNEUMONIA/person12_bacteria_47.jpeg", "bacteria-12"),
+        ("train/PNEUMONIA/person447_virus_921_1.jpeg", "virus-447"),
+        ("val/NORMAL/NORMAL2-IM-1427-0001.jpeg", "NORMAL2-IM-1427"),
+        ("test/NORMAL/IM-0011-0001-0002.jpeg", "IM-11"),
+    ],
+)
+def test_patient_is_collection_and_number(name, patient):
+    assert manifest.parse_name(name)[3] == patient
+
+
+@pytest.mark.parametrize(
+    "name", ["IM-0001-0001.jpeg", "train/CATS/IM-0001-0001.jpeg", "train/NORMAL/cat.jpeg"]
+)
+def test_other_names_are_refused(name):
+    with pytest.raises(manifest.ManifestError, match="naming"):
+        manifest.parse_name(name)
+
+
+def test_public_manifest_has_the_published_counts():
+    table = manifest.read()
+    counts = table.groupby(["split", "label"]).size().to_dict()
+    assert counts == {
+        ("train", "NORMAL"): 1341,
+        ("train", "PNEUMONIA"): 3875,
+        ("val", "NORMAL"): 8,
+        ("val", "PNEUMONIA"): 8,
+        ("test", "NORMAL"): 234,
+        ("test", "PNEUMONIA"): 390,
+    }
+    assert table.patient[table.split == "test"].nunique() == 428
+    assert table.groupby(["split", "subtype"]).size()["test", "virus"] == 148
+
+
+def test_public_folds_keep_patients_together_and_classes_balanced():
+    table = manifest.read()
+    development = table[table.split != "test"]
+    assert development.groupby("patient").fold.nunique().max() == 1
+    assert (table.fold[table.split == "test"] == -1).all()
+    share = development.groupby("fold").label.apply(lambda labels: (labels == "PNEUMONIA").mean())
+    assert len(share) == 10 and share.max() - share.min() < 0.01
+
+
+def test_parts_are_disjoint_and_complete():
+    table = manifest.read()
+    parts = [manifest.select(table, part) for part in ("train", "val", "test")]
+    assert sum(map(len, parts)) == len(table)
+    patients = [set(part.patient) for part in parts]
+    assert not (patients[0] & patients[1] or patients[0] & patients[2] or patients[1] & patients[2])
+
+
+def test_problems_are_named():
+    table = manifest.read().head(4).copy()
+    table.loc[1, "path"] = table.path[0]
+    table.loc[2, "label"] = "CAT"
+    table.loc[3, ["split", "patient"]] = ["train", table.patient[0]]
+    text = " ".join(manifest.problems(table))
+    assert (
+        "1 paths stand there twice" in text and "CAT" in text and "1 patients are in train and test" in text
+    )
+
+
+def test_reading_says_what_is_wrong(tmp_path):
+    with pytest.raises(manifest.ManifestError, match="No manifest at"):
+        manifest.read(tmp_path / "none.csv")
+    (tmp_path / "short.csv").write_text("path,label\na,NORMAL\n")
+    with pytest.raises(manifest.ManifestError, match="no column split"):
+        manifest.read(tmp_path / "short.csv")
+
+
+def test_digest_survives_writing_and_names_a_change(tmp_path):
+    table = manifest.read().head(20)
+    path = manifest.write(table, tmp_path / "m.csv")
+    assert manifest.digest(manifest.read(path)) == manifest.digest(table)
+    changed = table.assign(fold=table.fold + 1)
+    assert manifest.digest(changed) != manifest.digest(table)
+
+
+def test_quick_sample_keeps_all_test_images():
+    table = manifest.read()
+    small = manifest.sample(table, 3)
+    assert len(manifest.select(small, "test")) == 624
+    assert small[small.fold >= 0].groupby(["fold", "label"]).size().eq(3).all()
+    assert isinstance(small, pd.DataFrame) and small.index.isin(table.index).all()

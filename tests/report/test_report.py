@@ -1,0 +1,241 @@
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree
+import zipfile
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from study import figures as study_plots
+from study import probing, tables
+from utils import figures as plots
+from utils import intervals, metrics, report, runs, workspace
+from utils.data import manifest
+from utils.evaluation import compare, evaluation
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def scores(trained, radiographs):
+    test = manifest.select(radiographs.table, "test").reset_index(drop=True)
+    noise = np.random.default_rng(0).normal(0, 0.25, len(test))
+    score = np.clip(0.3 + 0.4 * manifest.positives(test) + noise, 0, 1)
+    return test[["path", "patient", "label", "subtype"]].assign(score=score)
+
+
+@pytest.fixture(scope="module")
+def results(scores, trained):
+    return evaluation.results(scores, trained.scores("val"), 0.4, resamples=100)
+
+
+def study_figures(note):
+    """The figures of the study, from made-up tables."""
+    cells = [
+        f"{network}, {handling}" for network in ("published", "compact") for handling in ("usual", "ours")
+    ]
+    table = pd.DataFrame([(cell, seed) for cell in cells for seed in range(3)], columns=["cell", "seed"])
+    table = table.assign(accuracy=0.9, val_accuracy=0.95, specificity=0.8, auc=0.95)
+    moves = [
+        table[["cell", "seed"]].assign(change=change, part=part, label="NORMAL", called=0.2)
+        for change, part in itertools.product(probing.COUNTERFACTUAL, ("val", "test"))
+    ]
+    published = pd.DataFrame({"result": ["a", "b"], "accuracy": [0.8, 0.9], "remark": ["pretrained", None]})
+    epochs = pd.DataFrame({"epoch": [5, 10], "accuracy": [0.8, 0.75], "val_accuracy": [0.97, 0.98]})
+    return {
+        "trace": study_plots.trace(epochs, epochs, note=note),
+        "two_by_two": study_plots.two_by_two(table, note=note),
+        "counterfactual": study_plots.counterfactual(pd.concat(moves), "NORMAL", note=note),
+        "left_out": study_plots.left_out(table.replace("compact, ours", "nothing"), note=note),
+        "record": study_plots.record(published, {"compact": [0.95, 0.96]}, note=note),
+    }
+
+
+@pytest.fixture(scope="module")
+def figures(scores, results, trained, radiographs):
+    note = plots.style.note(trained.card["synthetic"])
+    rows = radiographs.table.index[:5]
+    maps = {
+        "pool1": np.random.default_rng(0).random((8, 8, 9)),
+        "pool2": np.random.default_rng(1).random((4, 4, 3)),
+    }
+    validation = trained.scores("val")
+    answers = pd.DataFrame({"file": list("abcde"), "score": np.linspace(0, 1, 5), "threshold": 0.5})
+    answers = answers.assign(side="above", scope="children", unlike=["", "", "", "", "it looks inverted"])
+    arrays, table = radiographs.pixels[rows], radiographs.table
+    line = np.linspace(1, 0.5, 5)
+    robustness = pd.DataFrame({"change": list("ab"), "images": 9, "shift": 0.1, "flips": [0, 0.2]})
+    robustness = robustness.assign(
+        shift_low=0, shift_high=0.2, flips_low=[np.nan, 0.1], flips_high=[np.nan, 0.3]
+    )
+    clues = pd.DataFrame(
+        {"clue": ["a", "b"], "train": [0.9, 0.6], "test": [0.7, 0.5], "n train": 9, "n test": 5}
+    )
+    return {
+        "counts": plots.data.class_counts(manifest.counts(radiographs.table), note=note),
+        "pictures": plots.pictures.grid(arrays, list("abcde"), note=note),
+        "brightness": plots.data.distributions(np.linspace(0, 1, len(table)), table, "x", note=note),
+        "curves": plots.results.learning_curves(trained.history(), trained.card["counts"], note=note),
+        "roc": plots.results.roc(scores, results["at 0.5"], 0.4, note=note),
+        "confusion": plots.results.confusion(scores, 0.5, note=note),
+        "scores": plots.results.score_distributions(scores, 0.4, note=note),
+        "metrics": plots.results.metric_intervals(scores, dict(list(results.items())[:3]), note=note),
+        "calibration": plots.results.calibration(
+            {"as they are": evaluation.reliability(scores)},
+            evaluation.decision_curve(scores, trained.scores("val"), 0.2),
+            0.2,
+            note=note,
+        ),
+        "differences": plots.results.differences(
+            compare.paired([scores], [scores], resamples=50), "ab", note=note
+        ),
+        "subgroups": plots.results.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
+        "robustness": plots.results.robustness(robustness, note=note),
+        **study_figures(note),
+        "maps": plots.pictures.feature_maps(arrays[0], maps, note=note),
+        "cards": plots.pictures.answer_cards(arrays, None, answers, validation, note=note),
+        "cards_with_maps": plots.pictures.answer_cards(arrays, arrays / 255, answers, validation, note=note),
+        "sheet": plots.pictures.contact_sheet(np.repeat(arrays, 10, 0), pd.concat([answers] * 10), note=note),
+        "clues": plots.data.clue_aucs(clues, note=note),
+        "cropping": plots.data.cropping(
+            arrays, line, {"a": line, "b": line}, {"a": line, "b": line}, 9, note=note
+        ),
+        "no_cards": plots.pictures.answer_cards(arrays[:0], None, answers[:0], validation, note=note),
+        "no_sheet": plots.pictures.contact_sheet(arrays[:0], answers[:0], note=note),
+    }
+
+
+def test_every_figure_has_report_size_and_says_phantom(figures, tmp_path):
+    for name, figure in figures.items():
+        png, svg, pdf = plots.style.save(figure, tmp_path, name)
+        width_mm = figure.get_size_inches()[0] * 25.4
+        assert width_mm == pytest.approx(plots.style.ONE_COLUMN) or width_mm == pytest.approx(
+            plots.style.TWO_COLUMNS
+        )
+        assert figure.get_size_inches()[1] * 25.4 <= 170.001, name
+        with Image.open(png) as picture:
+            assert picture.width == pytest.approx(width_mm / 25.4 * 600, abs=1)
+        assert "synthetic phantom" in "".join(xml.etree.ElementTree.parse(svg).getroot().itertext())
+        content = pdf.read_bytes()
+        assert b"/Type3" not in content and b"/FontFile2" in content  # embedded as TrueType
+
+
+def test_undefined_and_degenerate_values_are_said_in_words():
+    numbers = {"value": [1.0, np.nan], "low": [np.nan] * 2, "high": [np.nan] * 2}
+    table = pd.DataFrame(numbers, index=["accuracy", "auc"])
+    texts = report.tables.with_intervals({"x": table}).x
+    assert "no interval" in texts.iloc[0] and texts.iloc[1] == "not defined"
+
+
+def test_a_figure_of_one_class_is_still_drawn(scores):
+    ill = scores[scores.label == "PNEUMONIA"]
+    result = intervals.evaluate(ill, 0.5, 50)
+    assert plots.results.roc(ill, result, 0.5) and plots.results.metric_intervals(ill, {"at 0.5": result})
+
+
+def test_figures_leave_the_users_settings_alone(scores):
+    before = dict(matplotlib.rcParams)
+    plots.results.confusion(scores, 0.5)
+    assert dict(matplotlib.rcParams) == before and not matplotlib.pyplot.get_fignums()
+
+
+def test_an_evaluation_is_written_and_can_be_read_back(trained, scores, results, figures, tmp_path):
+    groups = evaluation.subgroups(scores, 0.5, 50)
+    report.tables.save_evaluation(
+        trained, tmp_path, scores, results, {"04_roc": figures["roc"]}, {"test_subgroups": groups}, 100
+    )
+    assert len(pd.read_csv(tmp_path / "tables" / "test_subgroups.csv")) == len(groups)
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert numbers["images"] == len(scores) == sum(numbers["confusion"]["at 0.5"].values())
+    assert numbers["synthetic"] is True
+    assert numbers["results"]["at 0.5"]["auc"]["value"] == pytest.approx(results["at 0.5"].value["auc"])
+    table = pd.read_csv(tmp_path / "tables" / "test_metrics.csv", index_col=0)
+    assert list(table.index) == list(metrics.METRICS.values())
+    assert re.fullmatch(r"\d\.\d{3} \(\d\.\d{3}-\d\.\d{3}\)", table.iloc[0, 0])
+    latex = (tmp_path / "tables" / "test_metrics.tex").read_text()
+    assert r"\toprule" in latex and not re.search(r"(?<!\\)%", latex)
+    assert (tmp_path / "tables" / "test_metrics.md").read_text().startswith("| metric")
+    assert "synthetic phantom" in latex
+
+
+def test_released_runs_are_whole_and_the_readme_shows_their_numbers():
+    released = runs.all_runs(runs.RELEASED)
+    assert released
+    for run in released:
+        assert (
+            run.finished and not runs.faults(run) and run.card["manifest"] == manifest.digest(manifest.read())
+        )
+        scores = run.scores("test")
+        if scores is None:
+            continue
+        assert len(scores) == 624 and set(scores.path) == set(manifest.select(manifest.read(), "test").path)
+        stored = json.loads((run.path / "metrics.json").read_text())["results"]["at 0.5"]
+        assert metrics.measure(scores, 0.5).to_dict() == pytest.approx(
+            {name: entry["value"] for name, entry in stored.items()}
+        )
+        model_card = (run.path / "model_card.md").read_text()
+        assert run.name in model_card and f"{run.card['threshold']['value']:.3f}" in model_card
+    readme = (workspace.PROJECT / "README.md").read_text(encoding="utf8")
+    made = (tables.readme_record, tables.readme_results, tables.readme_schedules, tables.readme_study)
+    assert all(table() in readme for table in made), "run: make results"
+
+
+def test_released_files_are_small_and_show_no_radiograph():
+    files = [path for path in runs.RELEASED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files if path.suffix == ".keras") < 20e6
+    assert sum(path.stat().st_size for path in files if path.suffix != ".keras") < 12e6
+    drawn = {path.stem.removeprefix("04_") for path in files if path.suffix in (".png", ".svg", ".pdf")}
+    without_pictures = (
+        "metrics confusion subgroups roc scores calibration map_checks learning_curves counterfactual"
+    )
+    assert drawn <= set(without_pictures.split())
+
+
+def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores, results, figures, tmp_path):
+    drawn = {"04_roc": figures["roc"], "04_calibration": figures["calibration"]}
+    groups = evaluation.subgroups(scores, 0.5, 50).set_index("group")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "04_comparison.png").write_bytes(b"of an earlier evaluation")
+    files = report.tables.save_evaluation(
+        trained, tmp_path, scores, results, drawn, {"test_subgroups": groups}, 100
+    )
+    packed = report.documents.write(trained, tmp_path, scores, results, 0.004, 100, files, ["A finding."])
+    with zipfile.ZipFile(packed) as archive:
+        assert archive.testzip() is None
+        names = set(archive.namelist())
+        index = archive.read("index.txt").decode()
+    expected = {f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg", "pdf")}
+    expected |= {
+        f"tables/test_{name}.{kind}" for name in ("metrics", "subgroups") for kind in ("csv", "md", "tex")
+    }
+    assert names >= expected | {"captions.md", "methods_and_results.md", "model_card.md", "checklist.md"}
+    assert all(name in index for name in names - {"index.txt"})
+    assert "figures/04_comparison.png" not in names
+    captions = (tmp_path / "captions.md").read_text()
+    assert captions.count("**Alternative text.**") == len(drawn)
+    text = (tmp_path / "methods_and_results.md").read_text()
+    value = results["at 0.5"].value
+    assert f"accuracy was {value.accuracy:.3f}" in text and f"AUC was {value.auc:.3f}" in text
+    assert all("SYNTHETIC PHANTOM" in path.read_text() for path in tmp_path.glob("*.md"))
+    assert "A finding." in text and "0.4 %" in captions
+    assert "Kermany" not in text and "None" not in text and "nan" not in text
+
+
+def test_latex_tables_are_well_formed_and_compile_where_latex_is_installed(scores, results, tmp_path):
+    groups = evaluation.subgroups(scores, 0.5, 50).set_index("group")
+    for name, table in {"main": report.tables.with_intervals(results), "groups": groups}.items():
+        report.tables.save_table(table.rename_axis("share in %, a_b"), tmp_path, name)
+        text = (tmp_path / f"{name}.tex").read_text()
+        rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+        assert len(rows) == len(table) + 1 and len({row.count(" & ") for row in rows}) == 1
+        assert not re.search(r"(?<!\\)[%_#]", text)
+        if engine := shutil.which("pdflatex") or shutil.which("tectonic"):
+            page = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + text + r"\end{document}"
+            (tmp_path / f"page_{name}.tex").write_text(page)
+            subprocess.run([engine, f"page_{name}.tex"], cwd=tmp_path, check=True, capture_output=True)

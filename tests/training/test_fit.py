@@ -1,0 +1,408 @@
+import dataclasses
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_workspace, state_of
+from sklearn.metrics import log_loss
+
+from utils import metrics, predict, runs, saved_models, workspace
+from utils.backend import keras
+from utils.data import manifest
+from utils.inference import classify
+from utils.training import checkpoint, fit, recipes, watch
+from utils.training.batches import Batches, class_weights
+
+
+def test_a_run_folder_is_complete_and_explains_itself(trained, radiographs):
+    run = trained
+    card = run.card
+    assert {path.name for path in run.path.iterdir()} >= {
+        "model.keras",
+        "card.json",
+        "history.csv",
+        "scores_val.csv",
+    }
+    assert run.finished and card["synthetic"] and card["manifest"] == radiographs.digest
+    assert card["recipe"]["epochs"] == 2 and card["changed"] == {"epochs": [24, 2]}
+    assert len(run.history()) == 2 and card["epochs_done"] == 2 and not runs.faults(run, radiographs)
+    assert card["counts"]["train"] + card["counts"]["val"] == (radiographs.table.split != "test").sum()
+
+
+def test_validation_is_fold_0_and_shares_no_patient_with_training(trained, radiographs):
+    scores = trained.scores("val")
+    train = manifest.select(radiographs.table, "train")
+    assert sorted(scores.path) == sorted(radiographs.table.path[radiographs.table.fold == 0])
+    assert not set(scores.patient) & set(train.patient)
+
+
+def test_the_threshold_comes_from_the_validation_scores(trained):
+    scores = trained.scores("val")
+    expected = metrics.choose_threshold(scores)
+    assert trained.card["threshold"]["value"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_saved_network_gives_the_stored_scores_and_the_last_epochs_auc(trained, radiographs):
+    saved = saved_models.load(trained.path / "model.keras")
+    validation = manifest.select(radiographs.table, "val")
+    again = predict.score_table(saved, radiographs.pixels, validation)
+    np.testing.assert_allclose(again.score, trained.scores("val").score, atol=1e-5)
+    assert metrics.measure(again, 0.5).auc == pytest.approx(trained.history().val_auc.iloc[-1], abs=0.05)
+
+
+def test_the_same_seed_trains_the_same_network(trained, radiographs, tmp_path):
+    again = fit.train(recipes.recipe("compact", quick=True), radiographs, make_workspace(tmp_path))
+    other = fit.train(recipes.recipe("compact", quick=True), radiographs, make_workspace(tmp_path), seed=1)
+    weights = [saved_models.load(run.path / "model.keras").get_weights() for run in (trained, again, other)]
+    for first, second in zip(*weights[:2], strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert any((first != third).any() for first, third in zip(weights[0], weights[2], strict=True))
+
+
+def test_class_weights_balance_the_classes():
+    table = pd.DataFrame({"label": ["NORMAL"] * 10 + ["PNEUMONIA"] * 30})
+    assert class_weights(table) == {0: 2.0, 1: pytest.approx(2 / 3)}
+
+
+def test_batches_hold_every_image_once_an_epoch_in_a_new_order(radiographs):
+    train = manifest.select(radiographs.table, "train")
+    batches = Batches(radiographs.pixels, train, 32, seed=0)
+    orders = []
+    for _ in range(2):
+        pictures, targets = zip(*(batches[step] for step in range(len(batches))), strict=True)
+        assert sum(map(len, pictures)) == len(train)
+        orders.append(np.concatenate(targets)[:, 1])
+        rows = train.index[batches.order]
+        np.testing.assert_array_equal(np.concatenate(pictures), radiographs.pixels[rows])
+        np.testing.assert_array_equal(orders[-1], manifest.positives(train)[batches.order])
+        batches.on_epoch_end()
+    assert (orders[0] != orders[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epochs": 0}, "at least 1"),
+        ({"batch_size": 10_000}, "batch_size is 10000; choose 1 to"),
+        ({"network": "resnet"}, "no network 'resnet'"),
+        ({"side": 45}, "choose 46 to 224 pixels"),
+    ],
+)
+def test_bad_settings_get_words_before_any_work(changes, words, radiographs, tmp_path):
+    with pytest.raises(recipes.SettingsError, match=words):
+        fit.train(recipes.recipe("compact", **changes), radiographs, make_workspace(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_recipe_and_field_list_the_known_ones():
+    with pytest.raises(recipes.SettingsError, match="compact"):
+        recipes.recipe("densenet")
+    with pytest.raises(recipes.SettingsError, match="batch_size"):
+        recipes.recipe("compact", batchsize=3)
+
+
+def test_test_images_are_scored_once(trained, radiographs, tmp_path):
+    run = trained
+    test = radiographs.table[radiographs.table.split == "test"]
+    partial = dataclasses.replace(radiographs, table=radiographs.table.drop(test.index[0]))
+    scores, sentence = predict.test_scores(run, partial)
+    assert len(scores) == len(test) - 1 and "not kept" in sentence and run.scores("test") is None
+    first, sentence = predict.test_scores(run, radiographs)
+    assert "Scored" in sentence and len(first) == (radiographs.table.split == "test").sum()
+    again, sentence = predict.test_scores(run, radiographs)
+    assert "stored" in sentence
+    pd.testing.assert_frame_equal(first, again)
+
+
+def test_a_real_network_is_never_scored_on_the_phantom(radiographs, tmp_path):
+    card = {"manifest": "real", "synthetic": False, "recipe": {"name": "compact"}, "seed": 0}
+    real = runs.create(make_workspace(tmp_path), card)
+    real.update_card(finished=True)
+    with pytest.raises(runs.RunError, match="not scored"):
+        predict.test_scores(real, radiographs)
+    assert classify.examples(real, radiographs) == {}
+
+
+TRAIN = """
+import sys
+from conftest import make_workspace
+from utils import sources, workspace
+from utils.training import fit, recipes
+radiographs = sources.load(make_workspace(sys.argv[1]))
+home, scratch, epochs = workspace.Path(sys.argv[2]), workspace.Path(sys.argv[3]), int(sys.argv[4])
+ws = workspace.Workspace(home=home, scratch=scratch, quick=True, data=None)
+fit.train(recipes.recipe("fast", epochs=epochs), radiographs, ws)
+"""
+
+
+def run_python(code, *arguments):
+    """Start a Python process that knows this project and its tests."""
+    path = os.pathsep.join([str(workspace.PROJECT), str(workspace.PROJECT / "tests")])
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", code, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check_kills(ws, folder, kills):
+    """Kill a training with a copy in its home at random moments; the disk is lost now and then, too."""
+    epochs = str(12 + 4 * kills)
+    run_python(TRAIN, ws.home, folder / "unbroken", folder / "unbroken", epochs).communicate()
+    (unbroken,) = runs.all_runs(folder / "unbroken" / "runs")
+    rng = random.Random(kills)
+    places = folder / "killed", folder / "killed_scratch"
+    went_on = 0
+    for kill in range(kills):
+        process = run_python(TRAIN, ws.home, *places, epochs)
+        for line in process.stdout:
+            went_on += line.startswith("Going on")
+            if line.startswith("Training" if kill % 4 == 3 else "epoch"):
+                break
+        time.sleep(rng.uniform(0, 3))
+        process.kill()
+        process.communicate()
+        if kill % 3 == 2:
+            shutil.rmtree(places[1])  # as Colab does with its runtimes
+    process = run_python(TRAIN, ws.home, *places, epochs)
+    printed = process.communicate()[0]
+    assert process.returncode == 0 and went_on + ("Going on" in printed) >= kills / 2
+    finished = [run for run in runs.all_runs(places[0] / "runs") if run.finished]
+    assert len(finished) == 1 and not (finished[0].path / "resume").exists()
+    assert not runs.all_runs(places[1] / "runs") or not runs.all_runs(places[1] / "runs")[0].finished
+    weights = [saved_models.load(run.path / "model.keras").get_weights() for run in (unbroken, finished[0])]
+    for first, second in zip(*weights, strict=True):
+        np.testing.assert_array_equal(first, second)
+    history = [run.history().drop(columns="seconds") for run in (unbroken, finished[0])]
+    pd.testing.assert_frame_equal(*history)
+
+
+def test_a_training_killed_three_times_ends_as_if_it_never_was(ws, radiographs, tmp_path):
+    check_kills(ws, tmp_path, 3)
+
+
+@pytest.mark.slow
+def test_a_training_killed_twenty_times_ends_as_if_it_never_was(ws, radiographs, tmp_path):
+    check_kills(ws, tmp_path, 20)
+
+
+def test_an_interrupted_training_goes_on_and_says_so(radiographs, tmp_path, capsys, monkeypatch):
+    chosen = recipes.recipe("compact", epochs=2)
+
+    class Disconnect(Exception):
+        pass
+
+    def disconnect(*_, **__):
+        raise Disconnect
+
+    with monkeypatch.context() as broken, pytest.raises(Disconnect):
+        broken.setattr(fit, "finish", disconnect)
+        fit.train(chosen, radiographs, make_workspace(tmp_path))
+    (run,) = runs.own_runs(make_workspace(tmp_path))
+    assert not run.finished and checkpoint.Slots(run.path / "resume").newest["epoch"] == 2
+    other = fit.train(chosen, radiographs, make_workspace(tmp_path), seed=5)
+    assert other.path != run.path
+    assert fit.train(chosen, radiographs, make_workspace(tmp_path)).path == run.path
+    assert f"Going on with the unfinished run {run.name} after epoch 2 of 2" in capsys.readouterr().out
+    assert fit.train(chosen, radiographs, make_workspace(tmp_path), afresh=True).path != run.path
+
+
+def test_a_training_interrupted_while_it_finishes_is_finished_later(radiographs, tmp_path, monkeypatch):
+    chosen = recipes.recipe("compact", epochs=1)
+
+    def disconnect(*_, **__):
+        raise ConnectionError
+
+    with monkeypatch.context() as broken, pytest.raises(ConnectionError):
+        broken.setattr(metrics, "choose_threshold", disconnect)  # after the scores were written
+        fit.train(chosen, radiographs, make_workspace(tmp_path))
+    (run,) = runs.own_runs(make_workspace(tmp_path))
+    assert run.scores("val") is not None and not run.finished
+    assert fit.train(chosen, radiographs, make_workspace(tmp_path)) == run and run.finished
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "directory", "empty", "gone"])
+def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path, damage):
+    slots = checkpoint.Slots(tmp_path / "resume")
+    assert slots.newest is None
+    for epoch in (1, 2, 3):
+        slots.write(state_of(epoch))
+    newest = checkpoint.Slots(tmp_path / "resume").newest
+    assert newest["epoch"] == 3 and newest["best"][1][0].tolist() == [3, 3, 3] and newest["history"]
+    path = slots.paths[1 - slots.turn]
+    content = path.read_bytes()
+    middle = content.index(newest["variables"][0].tobytes())
+    at = {"flipped": middle, "directory": content.rindex(b"PK\x01\x02") + 10}.get(damage)
+    changed = content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :] if at else b""
+    path.write_bytes(content[:-50] if damage == "cut" else changed)
+    if damage == "gone":
+        path.unlink()
+    again = checkpoint.Slots(tmp_path / "resume")
+    assert again.newest["epoch"] == 2 and again.paths[again.turn] == path
+
+
+TWO_DEVICES = """
+import sys
+from conftest import make_workspace
+from utils import model, sources
+from utils.training import fit, recipes
+import tensorflow as tf
+
+parts = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[3])
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+
+def thumbnail(side, per_image):
+    # no dropout and no batch normalisation, which differ where a batch is divided
+    inputs = model.keras.Input((side, side, 1))
+    x = model.layers.AveragePooling2D(8)(model.normalise(inputs, per_image))
+    return model.keras.Model(inputs, model.two_classes(model.layers.Flatten()(x)))
+
+model.NETWORKS["compact"] = thumbnail
+rested = {"area": (1, 1), "aspect": (1, 1), "blur": 0.0, "noise": 0.0, "contrast": 0.0, "brightness": 0.0}
+chosen = recipes.recipe("compact", epochs=5, batch_size=16, **rested)
+fit.train(chosen, sources.load(make_workspace(sys.argv[1])), make_workspace(sys.argv[2]))
+"""
+
+
+def test_two_devices_train_with_the_same_loss_curve_as_one(ws, radiographs, tmp_path):
+    curves = []
+    for devices in ("1", "2"):
+        home = tmp_path / devices
+        run_python(TWO_DEVICES, ws.home, home, devices).communicate()
+        (run,) = runs.own_runs(make_workspace(home))
+        assert run.card["devices"] == int(devices)
+        curves.append(run.history())
+    one, two = curves
+    assert one.loss.iloc[-1] < 0.9 * one.loss.iloc[0], "a flat curve would prove nothing"
+    np.testing.assert_allclose(two.loss, one.loss, rtol=0.01)
+    np.testing.assert_allclose(two.val_loss, one.val_loss, rtol=0.01)
+
+
+class At(keras.callbacks.Callback):
+    """Do something once, after the first batch of an epoch, counted from 1."""
+
+    def __init__(self, epoch, action):
+        super().__init__()
+        self.epoch, self.action = epoch, action
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch + 1 == self.epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.now:
+            self.now = False
+            self.action(self.model)
+
+
+def fit_with(action, epoch, radiographs, folder, **changes):
+    chosen = recipes.recipe("compact", epochs=4, **changes)
+    return fit.train(chosen, radiographs, make_workspace(folder), callbacks=lambda run: [At(epoch, action)])
+
+
+def interrupt(_):
+    signal.raise_signal(signal.SIGINT)  # what the stop button of a notebook sends
+
+
+def test_a_stop_in_a_notebook_keeps_the_best_network_so_far(radiographs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(workspace, "in_notebook", lambda: True)
+
+    def spoil(model):
+        for variable in model.layers[-1].trainable_variables:
+            variable.assign(variable * 3)
+
+    chosen = recipes.recipe("compact", epochs=4)
+    ats = [At(3, spoil), At(4, interrupt)]  # so that the third epoch is not the best
+    run = fit.train(chosen, radiographs, make_workspace(tmp_path), callbacks=lambda run: ats)
+    history = run.history()
+    best = history.loc[history.val_loss.idxmin()]
+    assert run.finished and len(history) == 3 and best.epoch < 3 and not (run.path / "resume").exists()
+    assert run.card["kept"].startswith(f"epoch {best.epoch:.0f}, which has the lowest validation loss")
+    assert f"Stopped after epoch 3 of 4. Kept is epoch {best.epoch:.0f}" in capsys.readouterr().out
+    scores = run.scores("val")
+    loss = log_loss(manifest.positives(scores), scores.score)
+    assert loss == pytest.approx(best.val_loss, abs=0.02)
+    assert abs(loss - history.val_loss.iloc[-1]) > 0.04, "the last network would pass as well"
+
+
+def test_an_interrupted_process_goes_on_later(radiographs, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit_with(interrupt, 2, radiographs, tmp_path)
+    (run,) = runs.own_runs(make_workspace(tmp_path))
+    assert not run.finished and checkpoint.Slots(run.path / "resume").newest["epoch"] == 1
+
+
+def test_a_stop_before_the_first_epoch_ends_leaves_an_unfinished_run(radiographs, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit_with(interrupt, 1, radiographs, tmp_path)
+    (run,) = runs.own_runs(make_workspace(tmp_path))
+    assert not run.finished
+
+
+def test_a_loss_that_is_nan_is_explained_and_the_last_good_state_kept(radiographs, tmp_path):
+    def explode(model):
+        model.optimizer.learning_rate = 1e30
+
+    with pytest.raises(watch.TrainingError, match="In epoch 3 the network broke down"):
+        fit_with(explode, 3, radiographs, tmp_path, cosine=False)
+    (run,) = runs.own_runs(make_workspace(tmp_path))
+    state = checkpoint.Slots(run.path / "resume").newest
+    assert state["epoch"] == 2 and all(np.isfinite(value).all() for value in state["best"][1])
+
+
+def test_lack_of_memory_names_a_batch_size_to_try(radiographs, tmp_path):
+    from tensorflow.errors import ResourceExhaustedError
+
+    def exhaust(_):
+        raise ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[64,75,75,48]")
+
+    with pytest.raises(watch.TrainingError, match=r"batches of 64 images.*batch_size\"\] = 32"):
+        fit_with(exhaust, 1, radiographs, tmp_path)
+
+
+def test_a_state_that_does_not_fit_is_said_and_not_used(radiographs, tmp_path, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        fit_with(interrupt, 1, radiographs, tmp_path)
+    (run,) = runs.own_runs(make_workspace(tmp_path))
+    checkpoint.Slots(run.path / "resume").write(state_of(1))  # of a network with one variable
+    wanted = {key: run.card[key] for key in ("recipe", "seed", "manifest")}
+    assert [found for found, _ in checkpoint.find(make_workspace(tmp_path), wanted)] == [run]
+    with pytest.raises(KeyboardInterrupt):
+        fit_with(interrupt, 1, radiographs, tmp_path)
+    assert f"{run.name} cannot go on here: it was computed in" in capsys.readouterr().out
+    assert len(runs.own_runs(make_workspace(tmp_path))) == 2
+
+
+JAX_TRAINING = """
+import sys
+from pathlib import Path
+from utils import backend, sources, workspace
+from utils.training import fit, recipes
+home = Path(sys.argv[1])
+ws = workspace.Workspace(home=home, scratch=home, quick=True, data=None)
+fit.train(recipes.recipe("fast", epochs=1), sources.load(ws), ws)
+print(backend.keras.backend.backend())
+"""
+
+
+@pytest.mark.slow
+def test_a_network_trained_with_jax_gives_the_same_scores_in_tensorflow(radiographs, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", JAX_TRAINING, str(tmp_path)],
+        cwd=workspace.PROJECT,
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.endswith("jax\n"), done.stderr
+    run = runs.own_runs(make_workspace(tmp_path))[0]
+    validation = manifest.select(radiographs.table, "val")
+    scores = predict.score_table(saved_models.load(run.path / "model.keras"), radiographs.pixels, validation)
+    np.testing.assert_allclose(scores.score, run.scores("val").score, atol=1e-5)

@@ -1,0 +1,176 @@
+"""Any radiograph file -> uint8 grey picture; its fingerprint; many files at once."""
+
+import io
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm.auto import tqdm
+
+from . import dicom
+from .formats import MAX_PIXELS, TOO_LARGE, UnreadableImage
+
+SIDE = 224  # pixels; pictures are kept squashed to SIDE x SIDE, as the public copies are
+COLOURED = 10  # grey levels between the channels, in the mean, from which a picture is in colour
+AHEAD = 64  # pictures read before they are asked for
+
+
+def read(source, at_least=None):
+    """One radiograph as uint8 grey [height, width].
+
+    source: a path, or the file's bytes; for DICOM see `dicom.read`. Colour is averaged by
+    luminance, EXIF rotation is applied, transparency is laid over black, and 16-bit or float
+    pictures are scaled by the bit depth they use. at_least: pixels; a JPEG may be decoded at 1/2,
+    1/4 or 1/8 of its size as long as both sides keep that many, which is faster. Raises
+    UnreadableImage with a reason a user can act on.
+    """
+    try:
+        raw = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"the file cannot be opened ({error.strerror})") from None
+    if not raw:
+        raise UnreadableImage("the file is empty")
+    if raw[:512].lstrip()[:1] == b"<" and b"<html" in raw[:2048].lower():
+        raise UnreadableImage("this is a web page saved under an image's name; download it again")
+    if dicom.is_dicom(raw):
+        return dicom.read(raw)
+    try:
+        picture = Image.open(io.BytesIO(raw))
+        if picture.width * picture.height > MAX_PIXELS:
+            raise UnreadableImage(TOO_LARGE)
+        if getattr(picture, "is_animated", False) and picture.format != "MPO":  # MPO: a photo with previews
+            raise UnreadableImage("it is animated or has several pages; save the picture you mean by itself")
+        if at_least and picture.mode in ("L", "RGB"):
+            picture.draft("L", (at_least, at_least))
+        return _grey(ImageOps.exif_transpose(picture))
+    except UnreadableImage:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImage("this is not an image file") from None
+    except Image.DecompressionBombError:
+        raise UnreadableImage(TOO_LARGE) from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UnreadableImage(f"the image is damaged or cut off ({error})") from None
+
+
+def _grey(picture):
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        values = np.asarray(picture, dtype=np.float64)
+        if not np.isfinite(values).all() or values.min() < 0:
+            raise UnreadableImage("its pixel values are negative or not numbers")
+        if picture.mode == "F" and values.max() <= 1:  # a common way to store float pictures
+            values = values * 255
+        bits = max(8, int(np.ceil(np.log2(values.max() + 1))))
+        return (values / 2 ** (bits - 8)).astype(np.uint8)
+    if picture.mode in ("P", "PA", "LA", "RGBA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)
+    return np.asarray(picture.convert("L"))
+
+
+def is_colour(raw):
+    """Whether the file's bytes are a picture with visible colour; False for DICOM and what cannot be read."""
+    try:
+        picture = Image.open(io.BytesIO(raw))
+        if picture.mode in ("L", "LA", "1", "I", "F") or picture.mode.startswith("I;16"):
+            return False
+        picture.draft("RGB", (64, 64))
+        picture = picture.resize((64, 64), Image.Resampling.NEAREST).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
+    return bool(np.ptp(np.asarray(picture).astype(int), axis=2).mean() > COLOURED)
+
+
+def file_facts(raw):
+    """What a file tells without its picture: width, height, bytes, luma_table_sum, exif (0 or 1).
+
+    luma_table_sum: sum of a JPEG file's luminance quantisation table, which tells the encoder and
+    its quality; 0 for other formats. Raises UnreadableImage.
+    """
+    try:
+        picture = Image.open(io.BytesIO(raw))
+        luma = (getattr(picture, "quantization", None) or {}).get(0, [])
+        facts = picture.width, picture.height, len(raw), sum(luma), int(len(picture.getexif()) > 0)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise UnreadableImage("this is not an image file") from None
+    return dict(zip(("width", "height", "bytes", "luma_table_sum", "exif"), facts, strict=True))
+
+
+def squash(grey, side=SIDE):
+    """Resize uint8 [height, width] to uint8 [side, side], antialiased; the aspect ratio is lost."""
+    return np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BILINEAR))
+
+
+def encode(picture):
+    """uint8 [height, width] as the bytes of a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def fingerprint(pictures):
+    """64-bit perceptual hash of squashed pictures: uint8 [n, 224, 224] -> uint64 [n].
+
+    As pHash (Zauner 2010): signs of low-frequency cosine coefficients against their median.
+    We take the odd horizontal frequencies, which describe how left differs from right: all
+    chests share the symmetric part, so the rest tells patients apart better.
+    """
+    block = SIDE // 32
+    small = pictures.reshape(-1, 32, block, 32, block).mean((2, 4), dtype=np.float32)
+    waves = scipy.fft.dctn(small, axes=(1, 2))[:, :8, 1:16:2].reshape(-1, 64)
+    bits = waves > np.median(waves, axis=1, keepdims=True)
+    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+def stretch(pictures):
+    """How squashed each picture looks: uint8 [n, height, width] -> float [n].
+
+    Mean horizontal over mean vertical grey-level difference. A radiograph taken wide and squashed
+    to a square changes faster from left to right, so the value tells the lost aspect ratio.
+    """
+
+    def step(picture, axis):
+        return np.abs(np.diff(picture.astype(np.float32), axis=axis)).mean()
+
+    return np.array([step(picture, 1) / max(step(picture, 0), 1e-6) for picture in pictures])
+
+
+def distance(a, b):
+    """Number of differing bits between fingerprints (uint64, broadcast): 0 to 64."""
+    return np.bitwise_count(np.bitwise_xor(a, b))
+
+
+def read_squashed(source):
+    """A file, or its bytes, as a squashed picture, uint8 [224, 224]; raises UnreadableImage."""
+    return squash(read(source, at_least=2 * SIDE))
+
+
+def read_many(readers, desc, make=read_squashed):
+    """Read many radiographs in threads, in order, with a progress bar.
+
+    readers: callables that return a file's bytes. make: what to do with them. Yields what `make`
+    returns, or the UnreadableImage instead of raising it, so that one bad file never stops the rest.
+    """
+
+    def one(reader):
+        try:
+            return make(reader())
+        except UnreadableImage as error:
+            return error
+        except Exception as error:  # zip archives have many ways to be damaged
+            return UnreadableImage(f"the file cannot be opened ({error})")
+
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(readers), desc=desc, unit=" images", mininterval=1) as bar,
+    ):
+        waiting = deque()
+        for reader in [*readers, *[None] * AHEAD]:  # a few pictures ahead, so that memory stays small
+            waiting.append(reader and pool.submit(one, reader))
+            if len(waiting) > AHEAD and (done := waiting.popleft()):
+                yield done.result()
+                bar.update()

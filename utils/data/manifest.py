@@ -1,0 +1,193 @@
+"""The table of radiographs: one row per image, the only source of split, label, patient and fold.
+
+Columns: path (relative, as in the public archive), split (official: train, val, test),
+fold (0-9 for train and val, grouped by patient; -1 for test), label (NORMAL or PNEUMONIA),
+subtype (the collection the name tells: IM, NORMAL2-IM, bacteria, virus), patient, and
+fingerprint (16 hexadecimal digits, see `images.fingerprint`).
+
+The positive class is PNEUMONIA = 1, everywhere in this project. A manifest of own data has other
+class names and one more column, positive (0 or 1).
+"""
+
+import io
+import re
+from pathlib import PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from .. import workspace
+from ..workspace import PROJECT, write_whole
+
+COLUMNS = ["path", "split", "fold", "label", "subtype", "patient", "fingerprint"]
+TYPES = {"fold": int, "patient": str, "fingerprint": str, "label": str, "subtype": str}
+CLASS_NAMES = ("NORMAL", "PNEUMONIA")
+SPLITS = ("train", "val", "test")
+FOLDS = 10
+PUBLIC = PROJECT / "data_manifest.csv"
+
+# The counters of the four collections are independent, so a patient is (collection, number).
+_NAME = re.compile(
+    r"(?:person(?P<person>\d+)_(?P<kind>bacteria|virus)|(?P<series>(?:NORMAL2-)?IM)-(?P<number>\d+))[-_]"
+)
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be used; the message says what is wrong and what to do."""
+
+
+def parse_name(path):
+    """(split, label, subtype, patient) from a path such as `train/NORMAL/IM-0115-0001.jpeg`.
+
+    The patient is a proxy read from the file name: (collection, number).
+    Raises ManifestError for a path that does not follow the public archive's naming.
+    """
+    parts = PurePosixPath(path).parts
+    match = _NAME.match(parts[-1])
+    if len(parts) < 3 or parts[-3] not in SPLITS or parts[-2] not in CLASS_NAMES or not match:
+        raise ManifestError(
+            f"{path} does not follow the public archive's naming, for example "
+            "train/NORMAL/IM-0115-0001.jpeg or test/PNEUMONIA/person1_virus_6.jpeg."
+        )
+    subtype = match["kind"] or match["series"]
+    return parts[-3], parts[-2], subtype, f"{subtype}-{int(match['person'] or match['number'])}"
+
+
+def build(paths, fingerprints):
+    """Manifest of radiographs that follow the public naming.
+
+    paths: relative paths, str. fingerprints: uint64 [n], same order.
+    """
+    rows = [(path, *parse_name(path)) for path in paths]
+    table = pd.DataFrame(rows, columns=["path", "split", "label", "subtype", "patient"])
+    return complete(table, fingerprints)
+
+
+def complete(table, fingerprints):
+    """Add fingerprints and folds over train and val together, and put the rows in order."""
+    table["fingerprint"] = [f"{int(value):016x}" for value in fingerprints]
+    table = table.sort_values("path", ignore_index=True)
+    table["fold"] = -1
+    for fold, (_, held_out) in enumerate(divide(table[table.split != "test"], FOLDS)):
+        table.loc[held_out, "fold"] = fold
+    return table[columns(table)]
+
+
+def divide(table, parts):
+    """(rest, held out) row labels of `parts` divisions, stratified by subtype, grouped by patient."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if table.patient.nunique() < 2 * parts:
+        raise ManifestError(f"Only {table.patient.nunique()} patients; at least {2 * parts} are needed.")
+    draw = StratifiedGroupKFold(parts, shuffle=True, random_state=0).split
+    for rest, held_out in draw(table.index, table.subtype, table.patient):
+        yield table.index[rest], table.index[held_out]
+
+
+def read(path=PUBLIC):
+    """Read a manifest and check that it can be relied on. Raises ManifestError."""
+    try:
+        table = pd.read_csv(path, dtype=TYPES)
+    except FileNotFoundError:
+        raise ManifestError(f"No manifest at {path}. Copy data_manifest.csv there again.") from None
+    except (ValueError, pd.errors.ParserError) as error:
+        raise ManifestError(f"{path} is not a readable manifest: {error}") from None
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise ManifestError(f"{path} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
+    faults = problems(table)
+    if faults:
+        raise ManifestError(f"{path} cannot be used: " + " ".join(faults))
+    return table[columns(table)]
+
+
+def problems(table):
+    """Sentences that say what is wrong with a manifest; an empty list means nothing."""
+    found = []
+    if table.path.duplicated().any():
+        found.append(f"{table.path.duplicated().sum()} paths stand there twice.")
+    if "positive" in table:
+        if table.groupby("label").positive.nunique().gt(1).any() or table.label.nunique() > 2:
+            found.append("There must be two labels, each either positive (1) or not (0).")
+    elif strange := sorted(set(table.label) - set(CLASS_NAMES)):
+        found.append(f"Unknown labels: {', '.join(map(str, strange))}.")
+    for column, what in (("split", "train and test"), ("fold", "two folds")):
+        groups = table[column].eq("test") if column == "split" else table[column]
+        shared = groups.groupby(table.patient).nunique().gt(1).sum()
+        if shared:
+            found.append(f"{shared} patients are in {what}.")
+    return found
+
+
+def write(table, path):
+    """Write a manifest as CSV, whole or not at all."""
+    return write_whole(path, to_csv(table))
+
+
+def columns(table):
+    return COLUMNS + ["positive"] * ("positive" in table)
+
+
+def to_csv(table):
+    return table[columns(table)].to_csv(index=False, lineterminator="\n")
+
+
+def from_csv(text):
+    return pd.read_csv(io.StringIO(text), dtype=TYPES)
+
+
+def digest(table):
+    """Digest of the table's CSV: names a data set."""
+    return workspace.digest(to_csv(table))
+
+
+def is_public(name):
+    """Whether this digest is that of the public data set, as it ships with the project."""
+    return name == digest(read())
+
+
+def select(table, part, fold=0):
+    """Rows of one part: 'train' (development data without `fold`), 'val' (`fold`) or 'test'."""
+    chosen = {
+        "train": (table.fold >= 0) & (table.fold != fold),
+        "val": table.fold == fold,
+        "test": table.split == "test",
+    }
+    return table[chosen[part]]
+
+
+def positives(table):
+    """1 for PNEUMONIA, 0 for NORMAL, or as the column positive of own data says: int array [n]."""
+    return (
+        table.positive.to_numpy(int) if "positive" in table else (table.label == CLASS_NAMES[1]).to_numpy(int)
+    )
+
+
+def classes(table):
+    """The negative, then the positive class: two pairs of its name and its rows, bool [n]."""
+    found = []
+    for value, usual in enumerate(CLASS_NAMES):
+        rows = positives(table) == value
+        found.append((table.label[rows].iloc[0] if rows.any() else usual, rows))
+    return found
+
+
+def counts(table):
+    """Images and patients per official split and class, as a table."""
+    keys = ["split", "label"] + ["positive"] * ("positive" in table)
+    grouped = table.groupby(keys, sort=False)
+    result = grouped.agg(images=("path", "size"), patients=("patient", "nunique")).reset_index()
+    order = {name: place for place, name in enumerate(SPLITS)}
+    return result.sort_values("split", key=lambda s: s.map(order), kind="stable", ignore_index=True)
+
+
+def sample(table, per_group):
+    """For quick runs: at most `per_group` development rows per fold and class, and all test rows."""
+
+    def spread(group):
+        places = np.linspace(0, len(group) - 1, min(per_group, len(group))).astype(int)
+        return group.iloc[places]
+
+    development = table[table.fold >= 0]
+    groups = [spread(group) for _, group in development.groupby(["fold", "label"])]
+    return pd.concat([*groups, table[table.fold < 0]]).sort_index()

@@ -1,0 +1,1 @@
+"""From scores to findings: evaluation, compare, explain, stress, adapt (models from elsewhere)."""

@@ -1,0 +1,77 @@
+"""One look for all figures: sizes of a two-column report, one colour per class, and saving."""
+
+import functools
+import io
+
+import matplotlib.pyplot as plt
+
+from ..workspace import write_whole
+
+ONE_COLUMN, TWO_COLUMNS = 89, 183  # mm
+COLOURS = ("#0072B2", "#D55E00")  # normal, pneumonia (Okabe and Ito 2008)
+GREY, ACCENT = "#6E6E6E", "#009E73"
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Arial", "Helvetica", "DejaVu Sans"],
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "legend.fontsize": 6,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 150,  # on the screen
+    "pdf.fonttype": 42,  # TrueType, so that text stays text
+    "svg.fonttype": "none",
+    "svg.hashsalt": "chest-xray-notebooks",  # the same figure gives the same file
+    "figure.constrained_layout.use": True,
+}
+
+
+UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def styled(function):
+    """Apply STYLE, add the note, and close the figure so that a notebook shows it once."""
+
+    @functools.wraps(function)
+    def wrapper(*args, note="", **kwargs):
+        with plt.rc_context(STYLE):
+            figure = function(*args, **kwargs)
+            if note:
+                figure.supxlabel(note, fontsize=6, color=GREY, x=0.99, ha="right")
+            plt.close(figure)
+        return figure
+
+    return wrapper
+
+
+def note(synthetic):
+    """The note for figures and tables: says so if they are about the synthetic phantom."""
+    return "synthetic phantom" if synthetic else ""
+
+
+def axes_mm(width, height, rows=1, columns=1, **kwargs):
+    """A figure and its axes, `width` and `height` in mm."""
+    return plt.subplots(rows, columns, figsize=(width / 25.4, height / 25.4), **kwargs)
+
+
+def letters(axes):
+    """Panel letters a, b, c ..."""
+    for letter, axis in zip("abcdefgh", axes, strict=False):
+        axis.set_title(letter, loc="left", fontweight="bold", fontsize=8)
+
+
+def save(figure, folder, name, kinds=("png", "svg", "pdf")):
+    """Write PNG (600 dpi), SVG and PDF, each whole or not at all; returns the paths."""
+    paths = []
+    for kind in kinds:
+        content = io.BytesIO()
+        with plt.rc_context(STYLE):
+            figure.savefig(content, format=kind, dpi=600, metadata=UNDATED.get(kind))
+        paths.append(write_whole(folder / f"{name}.{kind}", content.getvalue()))
+    return paths

@@ -1,0 +1,1 @@
+"""From new radiographs to answers: classify."""

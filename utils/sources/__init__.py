@@ -1,0 +1,5 @@
+"""Where radiographs come from: files, download, drive, own_data, phantom; `load` finds them."""
+
+from .radiographs import Radiographs, at_hand, find, load, open_files
+
+__all__ = ["Radiographs", "at_hand", "find", "load", "open_files"]

@@ -1,0 +1,147 @@
+"""The state of an unfinished training, kept at every epoch end so that a disconnect costs little."""
+
+import io
+import json
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from .. import runs, workspace
+from ..backend import keras
+from .mirror import bring_back, put
+from .watch import TrainingError
+
+SHARE = 0.1  # of the time may go into the copy on Drive; where it is slow, it is made less often
+
+
+class Slots:
+    """Two files that take turns, so that one whole state is there at any moment.
+
+    They are overwritten in place and never deleted: what is deleted on Google Drive stays in its
+    trash, where it takes room.
+    """
+
+    def __init__(self, folder):
+        self.paths = [Path(folder) / f"state_{letter}.npz" for letter in "ab"]
+        states = [_read(path) for path in self.paths]
+        epochs = [state["epoch"] if state else 0 for state in states]
+        self.turn = int(epochs[0] > epochs[1])  # the older one, or the damaged one, is written next
+        self.newest = states[1 - self.turn]  # the last whole state, or None
+
+    def write(self, content):
+        """Write a state and read it back; raises OSError if that fails."""
+        path = self.paths[self.turn]
+        path.parent.mkdir(exist_ok=True)
+        put(path, content)
+        self.turn = 1 - self.turn
+
+
+class KeepState(keras.callbacks.Callback):
+    """At every epoch end, keep the state in `resume/` of the run folder and of its copy.
+
+    State: every variable of the model and its optimizer (weights, moments, step count, the random
+    states of augmentation and dropout, which Keras' own weight files leave out), the epoch, the
+    history, the card, and the weights of the epoch with the lowest validation loss.
+    """
+
+    def __init__(self, run, validate, mirror):
+        super().__init__()
+        self.run, self.validate, self.mirror, self.next = run, validate, mirror, 0.0
+        self.here, self.there = (Slots(folder / "resume") for folder in (run.path, mirror.target))
+
+    def on_epoch_end(self, epoch, logs=None):
+        content = _content(self.model, epoch + 1, self.validate, self.run.card)
+        self.here.write(content)
+        started = time.monotonic()
+        if self.mirror.needed and started >= self.next:
+            self.mirror.attempt(lambda: self.there.write(content))
+            ended = time.monotonic()
+            self.next = ended + (ended - started) / SHARE
+
+
+def _variables(model):
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _content(model, epoch, validate, card):
+    """A state as the bytes of an .npz file."""
+    best_epoch, best = validate.best
+    texts = {"epoch": epoch, "best_epoch": best_epoch, "history": validate.rows, "card": card}
+    arrays = {f"variable{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_variables(model))}
+    arrays |= {f"best{i}": value for i, value in enumerate(best)}
+    content = io.BytesIO()
+    np.savez(content, texts=json.dumps(texts), **arrays)
+    return content.getvalue()
+
+
+def _read(path):
+    """The state in a file: {epoch, history, card, variables, best}; None if it is missing or damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip():
+                return None
+        with np.load(path) as stored:
+            arrays = dict(stored)
+        texts = json.loads(str(arrays.pop("texts")))
+        best = [arrays.pop(f"best{i}") for i in range(sum(name.startswith("best") for name in arrays))]
+        variables = [arrays[f"variable{i}"] for i in range(len(arrays))]
+    except Exception:  # whatever is wrong with it, the other file may be whole
+        return None
+    return texts | {"variables": variables, "best": (texts["best_epoch"], best)}
+
+
+def restore(model, state):
+    """Give a compiled model the variables of a state; raises ValueError if they do not fit it."""
+    model.optimizer.build(model.trainable_variables)
+    pairs = list(zip(_variables(model), state["variables"], strict=True))
+    if any(tuple(variable.shape) != value.shape for variable, value in pairs):
+        raise ValueError("The state is of another network.")
+    for variable, value in pairs:
+        variable.assign(value)
+
+
+def find(ws, wanted):
+    """Unfinished runs that can go on, newest first: yields (Run, state).
+
+    wanted: card entries that must be the same, such as recipe, seed and manifest. The state is the
+    later one of the run folder here and of its copy in the project's home.
+    """
+    wanted = json.loads(json.dumps(wanted))  # tuples are lists in a card
+    for run in reversed(runs.own_runs(ws)):
+        card = run.card
+        if card["finished"] or any(card.get(key) != value for key, value in wanted.items()):
+            continue
+        places = {ws.local_runs / run.name, ws.runs / run.name}
+        states = [state for place in places if (state := Slots(place / "resume").newest)]
+        if states:
+            yield run, max(states, key=lambda state: state["epoch"])
+
+
+def start_or_go_on(trainer, choices, circumstances, ws, afresh):
+    """The Run to train, and its state: an unfinished run with the same choices; or a new one, and None.
+
+    choices: the part of the card that must be the same. circumstances: the part that may differ.
+    Raises TrainingError if the place of the runs is gone.
+    """
+    try:
+        workspace.check_connected(ws.runs)
+    except OSError as error:
+        raise TrainingError(f"{error}. Run the Setup cell again before you train.") from None
+    for run, state in () if afresh else find(ws, choices):
+        try:
+            restore(trainer, state)
+        except ValueError:
+            print(
+                f"The unfinished run {run.name} cannot go on here: it was computed in "
+                f"{run.card['precision']} on {run.card['device']} with commit {run.card['code']}."
+            )
+            continue
+        run, epoch = bring_back(run, ws), state["epoch"]
+        earlier = state["card"].get("continued", [])
+        run.update_card(continued=[*earlier, {"after_epoch": epoch} | circumstances])
+        of = choices["recipe"]["epochs"]
+        print(f"Going on with the unfinished run {run.name} after epoch {epoch} of {of}.")
+        return run, state
+    return runs.create(ws, choices | circumstances), None

@@ -1,0 +1,171 @@
+"""Training: what is made smaller and by which steps, how the epochs run, and what surrounds them.
+
+The first two functions are the training. Everything that shows it, keeps it safe from a disconnect or
+measures it hangs on as callbacks: `watch.Validate`, `watch.ShowProgress`, `checkpoint.KeepState`.
+"""
+
+import dataclasses
+import re
+
+from .. import backend, model, runs, workspace
+from ..backend import keras
+from ..data import cache, images, manifest
+from . import checkpoint, mirror, recipes
+from .augment import Augment
+from .batches import Batches, class_weights
+from .finish import finish
+from .recipes import SettingsError
+from .watch import ShowProgress, TrainingError, Validate
+
+
+def compile_network(network, recipe, steps_per_epoch, seed=0):
+    """The network behind its augmentation, with all that decides how it learns.
+
+    network: from `build_network`. Returns a Keras model that takes uint8 pictures [n, 224, 224].
+    """
+    pictures = keras.Input((images.SIDE, images.SIDE), dtype="uint8")
+    changed = augmentation(recipe, seed)(pictures)  # [n, side, side, 1]
+    trainer = keras.Model(pictures, network(changed))  # [n, 2]: P(normal), P(pneumonia)
+    # The learning rate is the length of a step. It rises for one epoch, while the weights are still
+    # random, and then falls to 0 along a cosine (Loshchilov and Hutter 2017), so that the end is calm.
+    rate, steps = recipe.learning_rate, steps_per_epoch * recipe.epochs
+    if recipe.cosine:
+        rising = max(min(steps_per_epoch, steps // 4), 1)  # a quarter, where there are few epochs
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / 100, steps - rising or 1, warmup_target=recipe.learning_rate, warmup_steps=rising
+        )
+    trainer.compile(
+        # Adam scales the step of each weight by how large its gradients usually are; weight decay
+        # pulls all weights a little towards 0.
+        optimizer=keras.optimizers.Adam(rate, weight_decay=recipe.weight_decay or None),
+        # -log of the probability given to the right class. Smoothing by 0.1 asks for 0.95 instead of 1,
+        # so that the network is not driven to be ever more certain.
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+        metrics=["accuracy"],  # on the augmented training images; the honest numbers come from Validate
+        # XLA makes GPUs faster, but halves the speed of convolutions on CPUs.
+        jit_compile=False if workspace.device_name().startswith("CPU") else "auto",
+    )
+    return trainer
+
+
+def run_epochs(trainer, batches, recipe, weights=None, callbacks=(), first_epoch=0):
+    """Show every training image once per epoch, batch by batch, and take a step after each batch.
+
+    trainer: from `compile_network`. weights: {0: w, 1: w}, how much an error on each class counts.
+    callbacks: what is to happen after steps and epochs. first_epoch: above 0 where a training goes on.
+    """
+    return trainer.fit(
+        batches,
+        initial_epoch=first_epoch,
+        epochs=recipe.epochs,
+        class_weight=weights,
+        shuffle=False,  # Batches shuffles, by seed and epoch; Keras would do it by a global random state
+        callbacks=list(callbacks),
+        verbose=0,  # ShowProgress tells how it goes
+    )
+
+
+def build_network(recipe):
+    """The untrained network of a recipe."""
+    return model.NETWORKS[recipe.network](recipe.side, recipe.per_image)
+
+
+def augmentation(recipe, seed=0):
+    """The augmentation layer of a recipe."""
+    fields = ("side", "area", "aspect", "shift", "rotation", "blur", "noise", "contrast", "brightness")
+    return Augment(**{field: getattr(recipe, field) for field in fields}, seed=seed)
+
+
+def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda run: []):
+    """Train the network of a recipe and return its Run, a folder in `ws.runs`.
+
+    An unfinished run of the same recipe, seed and images goes on after its last complete epoch, on
+    a CPU with the very result that it would have had without the break; afresh=True starts anew.
+    Validation is one fold, grouped by patient; it is watched, and the threshold is chosen on
+    it, but the network of the last epoch is kept: the number of epochs is fixed beforehand. Only
+    where the user stops a notebook is it the network with the lowest validation loss so far.
+    callbacks: given the Run, further Keras callbacks.
+    Raises SettingsError before any work if a setting cannot work, and TrainingError if the
+    training cannot go on.
+    """
+    training = manifest.select(radiographs.table, "train", fold)
+    validation = manifest.select(radiographs.table, "val", fold)
+    _check(recipe, training, validation, seed)
+    precision = backend.prepare(seed)
+    batches = Batches(radiographs.pixels, training, recipe.batch_size, seed)
+    with backend.on_all_devices():
+        network = build_network(recipe)
+        trainer = compile_network(network, recipe, len(batches), seed)
+    card = _card(recipe, network, radiographs, training, validation, seed, fold)
+    run, state = checkpoint.start_or_go_on(trainer, card, _circumstances(trainer, precision), ws, afresh)
+    batches.go_to(state["epoch"] if state else 0)
+    copy = mirror.Mirror(run, ws)
+    copy.claim_name()
+    print(f"Training {recipe.name}: {recipe.epochs} epochs, {len(training):,} images. Run folder: {run.path}")
+    validate = Validate(network, radiographs, validation, run, state)
+    progress = ShowProgress(validate, recipe.epochs, len(batches))
+    around = [validate, progress, *callbacks(run), checkpoint.KeepState(run, validate, copy)]
+    kept = "the last epoch"
+    try:
+        run_epochs(trainer, batches, recipe, card["class_weights"], around, len(validate.rows))
+    except KeyboardInterrupt:
+        if not (validate.rows and workspace.in_notebook()):
+            raise  # in a plain process, Ctrl-C is a pause
+        epoch, best = validate.best
+        kept = f"epoch {epoch}, which has the lowest validation loss; stopped by the user"
+        network.set_weights(best)
+        print(f"Stopped after epoch {len(validate.rows)} of {recipe.epochs}. Kept is epoch {epoch}.")
+    except Exception as error:
+        if not re.search("ResourceExhausted|MemoryError|out of memory|RESOURCE_EX", f"{type(error)} {error}"):
+            raise
+        raise TrainingError(
+            f"The memory does not hold batches of {recipe.batch_size} images. Restart the runtime and use "
+            f'changed["batch_size"] = {max(recipe.batch_size // 2, 1)} in the Settings cell.'
+        ) from None
+    finally:
+        progress.close()
+    seconds = round(validate.seconds, 1)
+    finish(run, model.in_float32(network), radiographs, validation, kept=kept, seconds=seconds)
+    mirror.discard(run.path / "resume")
+    return copy.finish()
+
+
+def _card(recipe, network, radiographs, training, validation, seed, fold):
+    """The part of the card that says which training this is."""
+    about = runs.describe_data(radiographs, fold, train=training, val=validation)
+    about["counts"]["parameters"] = network.count_params()
+    return about | {
+        "recipe": dataclasses.asdict(recipe),
+        "changed": recipes.changed_fields(recipe),
+        "seed": seed,
+        "class_weights": class_weights(training) if recipe.class_weights else None,
+        "preprocessing": cache.PREPROCESSING
+        + f"; then {recipe.side}x{recipe.side} the same way, values 0-255",
+    }
+
+
+def _circumstances(trainer, precision):
+    """The part of the card that says where and with what the training ran."""
+    devices = trainer.distribute_strategy.num_replicas_in_sync if backend.on_tensorflow() else 1
+    return runs.describe_machine(precision) | {"devices": devices}
+
+
+def _check(recipe, training, validation, seed):
+    if seed < 0:
+        raise SettingsError(f"The seed is {seed}; choose a whole number from 0 on.")
+    if not 46 <= recipe.side <= images.SIDE:  # below 46 the last pooling of `published` has nothing left
+        raise SettingsError(f"side is {recipe.side}; choose 46 to {images.SIDE} pixels.")
+    if recipe.epochs < 1:
+        raise SettingsError(f"epochs is {recipe.epochs}; a training needs at least 1.")
+    if recipe.network not in model.NETWORKS:
+        raise SettingsError(f"There is no network {recipe.network!r}; choose {', '.join(model.NETWORKS)}.")
+    if not 1 <= recipe.batch_size <= len(training):
+        raise SettingsError(
+            f"batch_size is {recipe.batch_size}; choose 1 to {len(training)}, the training images."
+        )
+    for part, table in (("training", training), ("validation", validation)):
+        if table.label.nunique() < 2:
+            raise SettingsError(
+                f"The {part} images hold {table.label.nunique()} of the 2 classes ({len(table)} images). "
+                "Both are needed; check the images with notebook 01."
+            )

@@ -1,0 +1,116 @@
+"""The copy of a run folder in the project's home, such as Google Drive, where it outlives the session.
+
+A training works on the local disk. No failure of the copy stops or spoils it: a failure is told
+once, the copy is tried again, and what is missing is made good later.
+"""
+
+import os
+import shutil
+
+from .. import runs, workspace
+
+NOT_COPIED = ("resume", "*.part", "partial.keras")  # what a training needs while it runs
+
+
+def put(path, content):
+    """Write bytes in place, sync, and read them back; raises OSError if that fails."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.read_bytes() != content:
+        raise OSError(f"{path} holds something else than was written")
+
+
+class Mirror:
+    """The copy of one run folder. `needed` is False where the home is on the local disk anyway."""
+
+    def __init__(self, run, ws):
+        self.run, self.target = run, ws.runs / run.name
+        self.needed, self.failing = ws.local_runs != ws.runs, False
+
+    def claim_name(self):
+        """Begin the copy with the card, so that no other session takes the name of this run."""
+        if self.needed:
+            self.attempt(lambda: None)
+
+    def attempt(self, action):
+        """Do something in the copy; returns whether it worked, and tells of a change."""
+        try:
+            workspace.check_connected(self.target)
+            self.target.mkdir(parents=True, exist_ok=True)
+            if not (self.target / "card.json").exists():
+                self._copy(self.run.path / "card.json")
+            action()
+        except OSError as error:
+            if not self.failing:
+                print(
+                    f"{self.target} cannot be written ({error}). If it is on Google Drive: is Drive full, or "
+                    f"its trash? Until it works again the run is in {self.run.path}, and the copy is "
+                    "tried again by itself."
+                )
+            self.failing = True
+            return False
+        if self.failing:
+            print(f"{self.target} can be written again and is up to date.")
+        self.failing = False
+        return True
+
+    def finish(self):
+        """Move a finished run to its copy; returns the Run where it is now."""
+        if not self.needed:
+            return self.run
+        if self.attempt(self._copy_all):
+            shutil.rmtree(self.run.path)
+            return runs.Run(self.target)
+        print(
+            f"The finished run is still in {self.run.path}, which is lost when this runtime ends. Once the "
+            "project's folder can be written, run the setup cell of any notebook: it moves the run there."
+        )
+        return self.run
+
+    def _copy_all(self):
+        kept = shutil.ignore_patterns(*NOT_COPIED)
+        names = [path.name for path in self.run.path.iterdir()]
+        for name in sorted(set(names) - kept(self.run.path, names), key=lambda name: name == "card.json"):
+            path = self.run.path / name  # the card last: it says that the run is finished
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if file.is_file():
+                    self._copy(file)
+        discard(self.target / "resume")
+
+    def _copy(self, path):
+        target = self.target / path.relative_to(self.run.path)
+        content = path.read_bytes()
+        if target.exists() and target.read_bytes() == content:
+            return
+        target.parent.mkdir(exist_ok=True)
+        partial = target.with_name(target.name + ".part")
+        put(partial, content)
+        partial.replace(target)
+
+
+def bring_back(run, ws):
+    """The run as a folder on the local disk; after a disconnect only its copy is left."""
+    local = ws.local_runs / run.name
+    if run.path != local:
+        shutil.copytree(run.path, local, ignore=shutil.ignore_patterns(*NOT_COPIED), dirs_exist_ok=True)
+    return runs.Run(local)
+
+
+def make_good(ws):
+    """Move finished runs that could not be copied in their session into the project's home."""
+    if ws.local_runs == ws.runs:
+        return
+    for run in runs.all_runs(ws.local_runs):
+        if run.finished and Mirror(run, ws).finish() != run:
+            print(f"The finished run {run.name} is now in {ws.runs}.")
+
+
+def discard(folder):
+    """Remove a folder of states that are no longer needed."""
+    if folder.is_dir():
+        for file in folder.iterdir():
+            os.truncate(file, 0)  # what Google Drive keeps in its trash then takes no room
+            file.unlink()
+        folder.rmdir()
