@@ -1,23 +1,26 @@
-# make run: the series from images to figures. make test: the tests. Both create .venv first.
+# make run: the series, from images to figures. make test: the tests. Both make the environment .venv first.
 PYTHON ?= python3
 PY = .venv/bin/python
 
 .PHONY: run test slow results address
 
-run: .venv/done
+run: .venv/run
 	$(PY) -m utils run
 
-test: .venv/done
-	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m pytest -q -m "not slow"
+test: .venv/test
+	$(PY) -m ruff check . && $(PY) -m ruff format --check . && .venv/bin/lint-imports && $(PY) -m pytest -q -m "not slow"
 
-slow: .venv/done
+slow: .venv/test
 	$(PY) -m pytest -q -m slow
 
-results: .venv/done
+results: .venv/run
 	$(PY) -m study results
 
-address: .venv/done
+address: .venv/run
 	$(PY) -m utils address $(URL)
 
-.venv/done: requirements.txt
-	$(PYTHON) -m venv .venv && $(PY) -m pip install -q -r requirements.txt && touch .venv/done
+.venv/run: requirements.txt
+	$(PYTHON) -m venv .venv && $(PY) -m pip install -q -r requirements.txt && touch $@
+
+.venv/test: .venv/run tests/requirements.txt
+	$(PY) -m pip install -q -r requirements.txt -r tests/requirements.txt && touch $@

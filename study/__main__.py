@@ -1,20 +1,32 @@
 """python -m study NAME runs an experiment, or goes on with it; `results` makes all tables anew."""
 
 import argparse
+from functools import partial
 
-from . import experiments, tables
+from utils import sources, workspace
 
-NAMES = {"results": tables.refresh} | experiments.EXPERIMENTS
+from . import experiments, probing, tables
+
+EXPERIMENTS = {
+    "published": experiments.published,
+    "schedules": experiments.schedules,
+    "candidates": probing.compare,
+    **{name: partial(experiments.compared, name) for name in experiments.COMPARED},
+    "beside": probing.beside,
+    "counterfactual": probing.counterfactual,
+}
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m study", description=__doc__)
-    parser.add_argument("name", choices=NAMES)
-    parser.add_argument(
-        "--originals", help="for counterfactual: folder with full-size files of some of the radiographs"
-    )
+    parser.add_argument("name", choices=["results", *EXPERIMENTS])
+    parser.add_argument("--originals", help="for counterfactual: full-size files of some of the radiographs")
     choice = parser.parse_args()
-    NAMES[choice.name](*filter(None, [choice.originals]))
+    if choice.name == "results":
+        return tables.refresh()
+    ws = workspace.open_workspace()
+    settings = {"originals": choice.originals} if choice.name == "counterfactual" else {}
+    EXPERIMENTS[choice.name](sources.load(ws), ws, **settings)
 
 
 if __name__ == "__main__":

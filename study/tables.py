@@ -1,4 +1,7 @@
-"""The numbers of the README and of notebook 06, computed from what is kept in models/."""
+"""The tables of both READMEs and of notebook 06, from what is kept in study/results/ and models/.
+
+In all functions, table: of `tabulate`; scores: {name of a run: its test scores}.
+"""
 
 import numpy as np
 import pandas as pd
@@ -8,13 +11,10 @@ from utils.data import manifest
 from utils.figures import style
 from utils.workspace import PROJECT, write_whole
 
-from . import figures
+from . import figures, kept
 
-SECTION = "<!-- {name}: make results -->", "<!-- end of {name} -->"
-README_METRICS = ("accuracy", "precision", "sensitivity", "specificity", "auc")
-SCHEDULES = runs.RELEASED / "schedules.csv"  # one row per training, written by `study`
 MEASURES = ["accuracy", "auc", "sensitivity", "specificity"]  # of a studied network, at 0.5
-STUDY_METRICS = {
+TITLES = {
     "auc": "AUC",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
@@ -22,114 +22,106 @@ STUDY_METRICS = {
     "val_accuracy": "Accuracy on validation images",
     "val_auc": "AUC there",
 }
-STUDY = runs.RELEASED / "study"  # studied runs without their weights
-STUDY_TABLE = runs.RELEASED / "study.csv"  # one row per studied run
-COUNTERFACTUAL = runs.RELEASED / "counterfactual.csv"
-PUBLISHED_RECORD = runs.RELEASED / "published_record.csv"  # results of others, as they were published
-BESIDE = runs.RELEASED / "beside.csv"  # the record with averaged crops, and as an ensemble
+HEADLINES = {  # rows of the README: (experiment, cell)
+    "published network, usual data handling, 8 epochs": ("2x2", "published, usual"),
+    "published network, our data handling, 24 epochs": ("record-published", "published"),
+    "compact network, our data handling, 48 epochs": ("record", "compact"),
+}
 
 
-def released_results(resamples=2000):
-    """One row per released run, computed from its stored test scores at threshold 0.5."""
+def tabulate(trained):
+    """One row per training, from its card, history and scores. trained: of `kept.read`."""
     rows = []
-    for run in runs.all_runs(runs.RELEASED):
-        card, scores = run.card, run.scores("test")
-        if scores is None:  # released for the demonstration in notebook 02, never scored on test
-            continue
-        result = intervals.evaluate(scores, 0.5, resamples)
-        shown = {metrics.METRICS[name]: result.loc[name] for name in README_METRICS}
-        rows.append(
-            {
-                "run": f"{card['recipe']['name']} (one run)",
-                **{title: report.tables.with_interval(row) for title, row in shown.items()},
-                "correct": f"{round(result.value.accuracy * len(scores))} of {len(scores)}",
-                "parameters": f"{card['counts']['parameters'] / 1e6:.2f} M",
-                "training": f"{card['recipe']['epochs']} epochs, {card['seconds'] / 60:.0f} min",
-                "device": f"{card['device']}, {card['precision']}",
-            }
-        )
-    return pd.DataFrame(rows).set_index("run")
-
-
-def readme_results():
-    """The README's results section: the released runs beside the published starting point."""
-    published = pd.DataFrame(
-        {"Accuracy": "0.772", "correct": "482 of 624"}, index=["published starting point"]
-    )
-    return pd.concat([published, released_results()]).fillna("").to_markdown()
-
-
-def tabulate_study():
-    """One row per studied run, from what is kept of it, into models/study.csv; returns the table."""
-    rows = []
-    for run in runs.all_runs(STUDY):
-        card = run.card
-        row = card["study"] | {"recipe": card["recipe"]["name"], "seed": card["seed"]}
-        row["epochs"] = len(history := run.history())
+    for run in trained:
+        card, history = run.card, run.history()
+        test, validation = (metrics.measure(run.scores(part), 0.5) for part in ("test", "val"))
+        row = card["study"] | {"recipe": card["recipe"]["name"], "seed": card["seed"], "epochs": len(history)}
         row["seconds"] = round(history.seconds.median() * len(history), 1)  # without breaks and other work
         row["parameters"] = card["counts"]["parameters"]
-        test, validation = (metrics.measure(run.scores(part), 0.5) for part in ("test", "val"))
         row |= test[MEASURES].to_dict()
         row["threshold"] = card["threshold"]["value"]
         row["accuracy_at_threshold"] = metrics.measure(run.scores("test"), row["threshold"]).accuracy
         row |= {"val_accuracy": validation.accuracy, "val_auc": validation.auc}
-        row |= {name: card[name] for name in ("device", "precision", "code")} | {"run": run.name}
-        rows.append(row)
-    table = pd.DataFrame(rows).sort_values(["experiment", "cell", "seed"])
-    write_whole(STUDY_TABLE, table.to_csv(index=False, float_format="%.6g"))
-    return table
+        rows.append(row | {name: card[name] for name in ("device", "precision", "code")} | {"run": run.name})
+    return pd.DataFrame(rows).sort_values(["experiment", "cell", "seed"], ignore_index=True)
 
 
-def study_summary():
-    """Every studied cell: mean, standard deviation and range over its seeds, as a table of text."""
+def summarise(table):
+    """Every cell: mean, standard deviation and range over its seeds, as text."""
     rows = []
-    for (experiment, cell), part in pd.read_csv(STUDY_TABLE).groupby(["experiment", "cell"], sort=False):
+    for (experiment, cell), part in table.groupby(["experiment", "cell"], sort=False):
         row = {"experiment": experiment, "cell": cell, "seeds": len(part)}
-        row["Accuracy (range)"] = (
-            f"{_mean(part.accuracy)} ({part.accuracy.min():.3f}-{part.accuracy.max():.3f})"
-        )
-        row |= {title: _mean(part[name]) for name, title in STUDY_METRICS.items()}
+        lowest, highest = part.accuracy.min(), part.accuracy.max()
+        row["Accuracy (range)"] = f"{_mean(part.accuracy)} ({lowest:.3f}-{highest:.3f})"
+        row |= {title: _mean(part[name]) for name, title in TITLES.items()}
         row["parameters"] = f"{part.parameters.iloc[0] / 1e6:.2f} M"
         row["training"] = f"{part.epochs.iloc[0]} epochs, {part.seconds.mean() / 60:.0f} min"
         rows.append(row | {"device": ", ".join(part[["device", "precision"]].iloc[0])})
     return pd.DataFrame(rows).set_index("experiment")
 
 
-def readme_study():
-    """The 2 x 2 of network and data handling, and the ingredients left out one at a time."""
-    table = study_summary().drop(columns=["parameters", "training", "device"])
-    return table[~table.index.str.startswith("record")].to_markdown()
-
-
 def counterfactual_summary(moved, label):
     """Share called pneumonia as it is and with 80 % kept, for each part of the data and cell of the 2 x 2.
 
-    moved: counterfactual.csv. label: of the radiographs. The mean over the networks, and in brackets
-    the widest of their 95 % intervals.
+    moved: the table 'counterfactual'. label: of the radiographs. The mean over the networks, and in
+    brackets the widest of their 95 % intervals.
     """
-    kinds = {
-        "none": "none",
-        "height cropped to 80%": "height cropped",
-        "both cropped to 80%": "both cropped",
-        "squeezed to 80% of the width": "squeezed",
-        "masked to 80% of the height": "bands masked",
-    }
-    rows = moved[(moved.label == label) & moved.change.isin(kinds)].replace({"change": kinds})
+    names = {change.format(80): title.partition("\n")[0] for change, title in figures.FRAMINGS.items()}
+    names = {"none": "none"} | names
+    rows = moved[(moved.label == label) & moved.change.isin(names)].replace({"change": names})
     found = rows.groupby(["part", "cell", "change"]).agg(
         mean=("called", "mean"), low=("called_low", "min"), high=("called_high", "max")
     )
     texts = [f"{row.mean:.2f} ({row.low:.2f}-{row.high:.2f})" for row in found.itertuples()]
-    return pd.Series(texts, found.index).unstack()[list(kinds.values())]
+    return pd.Series(texts, found.index).unstack()[list(names.values())]
 
 
-def readme_record():
+def ranking(rows):
+    """Candidates scored by one view, best first: means over the held-out groups."""
+    means = rows[rows.views == 1].groupby("candidate")[["pooled_auc", "balanced_accuracy", "auc"]].mean()
+    return means.sort_values("pooled_auc", ascending=False)
+
+
+def mean_accuracy(scores, resamples=2000):
+    """Mean accuracy at 0.5 of several seeds, with the interval that comes from the test patients.
+
+    scores: a list of tables of the same images, one per seed. Returns value, low, high.
+    """
+    right = [metrics.called(table.score, 0.5) == manifest.positives(table) for table in scores]
+    share = np.mean(right, axis=0)[:, None]  # of the seeds that are right, [images, 1]
+    drawn = intervals.bootstrap(scores[0], lambda w: w @ share / w.sum(1)[:, None], resamples)
+    return drawn.iloc[0]
+
+
+def _mean(values):
+    return f"{values.mean():.3f} ± {values.std():.3f}" if len(values) > 1 else f"{values.mean():.3f}"
+
+
+def headlines(table, scores):
+    """What a reader asks first: the published number, and what its network and ours reach."""
+    rows = [{"": "published starting point", "Accuracy (95 % interval)": "0.772, 482 of 624"}]
+    for name, (experiment, cell) in HEADLINES.items():
+        part = table[(table.experiment == experiment) & (table.cell == cell)]
+        row = {"": name, "Accuracy (95 % interval)": _mean(part.accuracy)}
+        if experiment.startswith("record"):
+            found = mean_accuracy([scores[run] for run in part.run])
+            row["Accuracy (95 % interval)"] += f" ({found.low:.3f}-{found.high:.3f})"
+        row |= {TITLES[measure]: _mean(part[measure]) for measure in MEASURES[1:]}
+        rows.append(row | {"seeds": str(len(part))})
+    others = kept.table("published_record").query("remark.str.startswith('from scratch', na=False)")
+    best = others.loc[others.accuracy.idxmax()]  # none of these was chosen on test
+    name = f"best published from scratch, not chosen on test: {best.result}"
+    correct = best.remark.partition("; ")[2]
+    rows.insert(-1, {"": name, "Accuracy (95 % interval)": f"{best.accuracy:.3f}, {correct}"})
+    return pd.DataFrame(rows).fillna("").set_index("")
+
+
+def record(table, scores):
     """The published record on the official test images, and the mean over our seeds with its interval."""
-    rows = pd.read_csv(PUBLISHED_RECORD, dtype=object).rename(columns={"accuracy": "Accuracy", "auc": "AUC"})
-    table = pd.read_csv(STUDY_TABLE)
-    ours = table[table.experiment.str.startswith("record")]
-    for cell, part in ours.groupby("cell", sort=False):
-        scores = [runs.Run(STUDY / name).scores("test") for name in part.run]
-        found = mean_accuracy(scores)
+    rows = pd.read_csv(kept.FOLDER / "published_record.csv", dtype=str, keep_default_na=False)
+    rows = rows.rename(columns={"accuracy": "Accuracy", "auc": "AUC"})
+    for cell, part in table[table.experiment.str.startswith("record")].groupby("cell", sort=False):
+        found = mean_accuracy([scores[run] for run in part.run])
         rows.loc[len(rows)] = {
             "result": f"**ours, {cell} network, mean of {len(part)} seeds**",
             "Accuracy": f"**{_mean(part.accuracy)}**, 95 % interval {found.low:.3f}-{found.high:.3f}",
@@ -139,66 +131,58 @@ def readme_record():
             f"{_mean(part.accuracy_at_threshold)}; {part.parameters.iloc[0] / 1e6:.2f} M parameters, "
             f"{part.epochs.iloc[0]} epochs, {part.seconds.mean() / 60:.0f} min on {part.device.iloc[0]}",
         }
-    return rows.fillna("").set_index("result").to_markdown()
+    return rows.set_index("result")
 
 
-def mean_accuracy(scores, resamples=2000):
-    """Accuracy at 0.5, mean over the seeds, with the interval that comes from the test patients.
-
-    scores: scores tables of the same images, one per seed. Returns value, low, high.
-    """
-    right = [metrics.called(table.score, 0.5) == manifest.positives(table) for table in scores]
-    right = np.mean(right, axis=0)[:, None]
-    drawn = intervals.bootstrap(
-        scores[0], lambda weights: weights @ right / weights.sum(1)[:, None], resamples
-    )
-    return drawn.iloc[0]
-
-
-def _mean(values):
-    return f"{values.mean():.3f} ± {values.std():.3f}" if len(values) > 1 else f"{values.mean():.3f}"
-
-
-def readme_schedules():
-    """What short trainings reach: mean and standard deviation over the seeds, from stored results."""
-    table = pd.read_csv(SCHEDULES)
-    rows = [
-        {
-            "recipe": recipe,
-            "epochs": epochs,
-            "seeds": len(part),
-            "seconds": f"{part.seconds.mean():.0f} ± {part.seconds.std():.0f}",
-            "compiling": f"{part.compile_seconds.mean():.0f}",
-            "Accuracy": _mean(part.accuracy),
-            "AUC": _mean(part.auc),
-            "device": ", ".join(part[["device", "precision"]].iloc[0]),
-        }
-        for (recipe, epochs), part in table.groupby(["recipe", "epochs"])
-    ]
-    return pd.DataFrame(rows).set_index("recipe").to_markdown()
+def released():
+    """The released runs, each from its stored test scores at threshold 0.5, and the starting point."""
+    rows = [{"": "published starting point", "Accuracy": "0.772", "correct": "482 of 624"}]
+    for run in runs.all_runs(runs.RELEASED):
+        card, scores = run.card, run.scores("test")
+        if scores is None:  # released for the demonstration in notebook 02, never scored on test
+            continue
+        found = intervals.evaluate(scores, 0.5)
+        found = found.loc[["accuracy", "precision", "sensitivity", "specificity", "auc"]]
+        row = {"": f"{card['recipe']['name']} (one run)"}
+        row |= report.tables.with_intervals({"text": found}).text.to_dict()
+        row["correct"] = f"{round(found.value.accuracy * len(scores))} of {len(scores)}"
+        row["parameters"] = f"{card['counts']['parameters'] / 1e6:.2f} M"
+        row["training"] = f"{card['recipe']['epochs']} epochs, {card['seconds'] / 60:.0f} min"
+        rows.append(row | {"device": f"{card['device']}, {card['precision']}"})
+    return pd.DataFrame(rows).fillna("").set_index("")
 
 
-def update_readme():
-    """Put the current results between the marks of README.md, draw its figure; returns the new text."""
-    figure = figures.counterfactual(pd.read_csv(COUNTERFACTUAL), "NORMAL")
-    style.save(figure, COUNTERFACTUAL.parent, COUNTERFACTUAL.stem, ["png"])
-    path = PROJECT / "README.md"
-    text = path.read_text(encoding="utf8")
-    made = {
-        "record": readme_record,
-        "results": readme_results,
-        "schedules": readme_schedules,
-        "study": readme_study,
-    }
-    for name, table in {name: make() for name, make in made.items()}.items():
-        start, end = (mark.format(name=name) for mark in SECTION)
-        before, rest = text.split(start)
-        text = f"{before}{start}\n\n{table}\n\n{end}{rest.split(end)[1]}"
-    write_whole(path, text)
-    return text
+def schedules():
+    """What short trainings reach: mean and standard deviation over the seeds."""
+    rows = []
+    for (recipe, epochs), part in kept.table("schedules").groupby(["recipe", "epochs"]):
+        row = {"recipe": recipe, "epochs": epochs, "seeds": len(part)}
+        row["seconds"] = f"{part.seconds.mean():.0f} ± {part.seconds.std():.0f}"
+        row["compiling"] = f"{part.compile_seconds.mean():.0f}"
+        row |= {"Accuracy": _mean(part.accuracy), "AUC": _mean(part.auc)}
+        rows.append(row | {"device": ", ".join(part[["device", "precision"]].iloc[0])})
+    return pd.DataFrame(rows).set_index("recipe")
+
+
+def sections():
+    """Every generated table of the READMEs: {file: {name of the section: table}}."""
+    trained = kept.read()
+    table, scores = tabulate(trained), {run.name: run.scores("test") for run in trained}
+    summary = summarise(table[~table.experiment.str.startswith("record")])
+    study = {"record": record(table, scores), "released": released(), "schedules": schedules()}
+    study["study"] = summary.drop(columns=["parameters", "training", "device"])
+    return {PROJECT / "README.md": {"results": headlines(table, scores)}, PROJECT / "study/README.md": study}
 
 
 def refresh():
-    """Compute the numbers of the released runs, the tables and the README anew."""
+    """Compute the numbers of the released runs and the tables of the READMEs anew, and draw the figure."""
     report.documents.refresh_released()
-    update_readme()
+    for path, filled in sections().items():
+        text = path.read_text(encoding="utf8")
+        for name, table in filled.items():
+            start, end = f"<!-- {name}: make results -->", f"<!-- end of {name} -->"
+            before, rest = text.split(start)
+            text = f"{before}{start}\n\n{table.to_markdown()}\n\n{end}{rest.split(end)[1]}"
+        write_whole(path, text)
+    figure = figures.counterfactual(kept.table("counterfactual"), "NORMAL")
+    style.save(figure, PROJECT / "study", "counterfactual", ["png"])

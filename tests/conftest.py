@@ -1,10 +1,14 @@
 """Shared pieces of the tests: a quick workspace with the phantom, and one short training on it."""
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -104,3 +108,19 @@ def state_of(epoch):
     variables = [backend.keras.Variable(np.full((2, 2), epoch, np.float32))]
     holder = SimpleNamespace(variables=variables, optimizer=SimpleNamespace(variables=[]))
     return checkpoint._content(holder, epoch, watch, {"seed": 0})
+
+
+def run_cells(name, home, first="", **changes):
+    """Run a notebook's code as one script; changes: settings, as {name: value}."""
+    notebook = nbformat.read(workspace.PROJECT / "notebooks" / name, as_version=4)
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    for setting, value in changes.items():
+        code, times = re.subn(f"^{setting} = .*$", f"{setting} = {value!r}", code, flags=re.MULTILINE)
+        assert times
+    return subprocess.run(
+        [sys.executable, "-c", first + code],
+        cwd=workspace.PROJECT / "notebooks",
+        env=os.environ | {"CXR_HOME": str(home), "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+    )

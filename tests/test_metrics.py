@@ -84,6 +84,14 @@ def test_grouping_widens_the_interval():
     assert grouped.high - grouped.low > 1.8 * (alone.high - alone.low)  # sqrt(5) in expectation
 
 
+@pytest.mark.parametrize("asked", [1, 250, 620])
+def test_as_many_bootstrap_samples_are_drawn_as_asked_for(asked):
+    parts = list(intervals.resampled(HAND, asked))
+    assert sum(map(len, parts)) == asked and max(map(len, parts)) <= 250
+    drawn = np.concatenate(parts)
+    assert (drawn[:, :4].sum(1) == 4).all() and (drawn[:, 4:].sum(1) == 3).all()  # within each class
+
+
 def test_the_same_seed_gives_the_same_interval():
     pd.testing.assert_frame_equal(intervals.evaluate(HAND, 0.5, 300), intervals.evaluate(HAND, 0.5, 300))
 

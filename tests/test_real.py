@@ -1,7 +1,6 @@
 """With the real data set: the manifest recognises every copy, and a short training learns."""
 
 import dataclasses
-import time
 
 import numpy as np
 import pytest
@@ -17,12 +16,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def real(real_data, tmp_path_factory):
-    started = time.perf_counter()
-    loaded = sources.load(
+    return sources.load(
         make_workspace(tmp_path_factory.mktemp("real"), real_data / "chest_xray", quick=False)
     )
-    print(f"packed {len(loaded.table)} radiographs in {time.perf_counter() - started:.1f} s")
-    return loaded
 
 
 def closest_rows(readers, table, duplicates):

@@ -28,7 +28,7 @@ notebooks down to workspace; pyproject.toml says how, and `make test` checks it.
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def start(use_drive=True):

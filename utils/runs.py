@@ -6,8 +6,8 @@ and, once evaluated, scores_test.csv, metrics.json, tables/ and figures/.
 CARD describes every entry of card.json, for those who write it and those who read it.
 """
 
+import contextlib
 import datetime
-import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,7 @@ CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the
     "seconds": "duration of all epochs, validation included [finish]",
     "threshold": "value in [0, 1], rule, and the data it was chosen on [finish]",
     "model_digest": "digest of model.keras [finish]",
+    "delivered": "false until the training has returned this run; if killed before, it is not trained again",
     "gate": "shares of pictures that the input gate calls unlike the training radiographs [finish]",
     "adapted": "settings by which a saved model from elsewhere was made to fit [adoption]",
     "test_trace": "that and how the test images were scored on the way [study]",
@@ -85,13 +86,14 @@ class Run:
 
     def update_card(self, **entries):
         """Write entries described in CARD; the others stay as they are."""
-        _write_card(self.path, self.card | entries)
+        write_card(self.path, self.card | entries)
 
     def explain_card(self, *entries):
-        """Some entries of the card as a table: entry, value, meaning."""
+        """Entries of the card as a table: entry, value, meaning."""
         card = self.card
-        rows = [(entry, card[entry], CARD[entry]) for entry in entries if entry in card]
-        return pd.DataFrame(rows, columns=["entry", "value", "meaning"]).set_index("entry")
+        values = ["nothing" if card[entry] == {} else card[entry] for entry in entries]
+        meanings = [CARD[entry].partition(" [")[0] for entry in entries]
+        return pd.DataFrame({"entry": entries, "value": values, "meaning": meanings}).set_index("entry")
 
     def history(self):
         """One row per epoch."""
@@ -113,27 +115,39 @@ class Run:
     def __str__(self):
         card = self.card
         state = "" if card["finished"] else ", UNFINISHED"
-        data = "the synthetic phantom" if card["synthetic"] else "real radiographs"
+        data = _what(card["synthetic"], "real radiographs")
         kind = "released run" if self.path.parent == RELEASED else "run"
         return f"{kind} {self.name}, recipe {card['recipe']['name']}, trained on {data}{state}"
+
+
+def _what(synthetic, otherwise="radiographs"):
+    return "the synthetic phantom" if synthetic else otherwise
 
 
 def create(ws, card):
     """Make a new run folder on the local disk with its card; a name that is taken gets a number."""
     now = datetime.datetime.now()
-    first = f"{now:%Y-%m-%d_%H%M}_{card['recipe']['name']}"
-    first += f"_seed{card['seed']}" * isinstance(
-        card["seed"], int
-    )  # of a model from elsewhere it is not known
-    names = (f"{first}_{number}" if number > 1 else first for number in itertools.count(1))
-    path = next(ws.local_runs / name for name in names if not _taken(ws, name))
-    path.mkdir(parents=True)
+    name = f"{now:%Y-%m-%d_%H%M}_{card['recipe']['name']}"
+    if isinstance(card["seed"], int):  # of a model from elsewhere it is not known
+        name += f"_seed{card['seed']}"
+    run = Run(ws.local_runs / free_name(ws, name))
+    run.path.mkdir(parents=True)
     created = now.isoformat(timespec="seconds")
-    _write_card(path, {"version": CARD_VERSION, "created": created} | card | {"finished": False})
-    return Run(path)
+    write_card(run.path, {"version": CARD_VERSION, "created": created} | card | {"finished": False})
+    return run
 
 
-def _write_card(folder, card):
+def free_name(ws, name):
+    """`name`, or with a number behind it if there is such a run already."""
+    free, number = name, 1
+    while (ws.local_runs / free).exists() or (ws.runs / free).exists():
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
+def write_card(folder, card):
+    """Write card.json into a run folder. Raises KeyError for an entry that CARD does not describe."""
     if unknown := card.keys() - CARD.keys():
         raise KeyError(f"card entries without a description in runs.CARD: {', '.join(sorted(unknown))}")
     write_whole(folder / "card.json", json.dumps(card, indent=2) + "\n")
@@ -163,35 +177,28 @@ def describe_machine(precision):
     }
 
 
-def _taken(ws, name):
-    return any((folder / name).exists() for folder in (ws.local_runs, ws.runs))
-
-
 def own_runs(ws):
     """Own runs, oldest first; of a run and its copy on Drive the finished one, else the local one."""
     found = {}
     for run in [*all_runs(ws.runs), *all_runs(ws.local_runs)]:
         if run.name not in found or not found[run.name].finished:
             found[run.name] = run
-    return _by_age(found.values())
+    return sorted(found.values(), key=_age)
 
 
 def all_runs(folder):
     """Runs in a folder, oldest first; folders without a readable card are passed over."""
-    try:
-        return _by_age(Run(card.parent) for card in Path(folder).glob("*/card.json"))
-    except OSError:  # Drive is gone
-        return []
+    found = []
+    with contextlib.suppress(OSError):  # Drive is gone
+        for card in Path(folder).glob("*/card.json"):
+            with contextlib.suppress(RunError):
+                _age(Run(card.parent))  # its card can be read
+                found.append(Run(card.parent))
+    return sorted(found, key=_age)
 
 
-def _by_age(found):
-    aged = []
-    for run in found:
-        try:
-            aged.append((run.card["created"], run.name, run))
-        except RunError:
-            continue
-    return [run for _, _, run in sorted(aged, key=lambda entry: entry[:2])]
+def _age(run):
+    return run.card["created"], run.name
 
 
 def find(ws, name="", radiographs=None):
@@ -243,14 +250,10 @@ def faults(run, radiographs=None):
     if card["finished"] and weights.exists() and file_digest(weights) != card["model_digest"]:
         found.append("model.keras is not the file this run wrote; copy the run folder again.")
     if radiographs and card["manifest"] != radiographs.digest:
-        theirs, ours = (
-            f"{'the synthetic phantom' if synthetic else 'radiographs'} of manifest {digest}"
-            for synthetic, digest in (
-                (card["synthetic"], card["manifest"]),
-                (radiographs.synthetic, radiographs.digest),
-            )
+        found.append(
+            f"This run was trained on {_what(card['synthetic'])} of manifest {card['manifest']}, "
+            f"but the images in use are {_what(radiographs.synthetic)} of manifest {radiographs.digest}."
         )
-        found.append(f"This run was trained on {theirs}, but the images in use are {ours}.")
     return found
 
 

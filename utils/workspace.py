@@ -1,5 +1,6 @@
 """Where am I: this machine or Colab, which folders to use, how small to keep things."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -7,8 +8,12 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 PROJECT = Path(__file__).resolve().parents[1]
 DRIVE = Path("/content/drive/MyDrive")
@@ -132,14 +137,40 @@ def digest(content):
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]
 
 
-def write_whole(path, content):
-    """Write text or bytes so that `path` holds the old or the new content, never half of it."""
+@contextlib.contextmanager
+def whole(path):
+    """Where to write a file so that `path` holds the old or the new content, never half of it.
+
+    Yields a hidden path beside it that no other process uses. When the block ends without an error,
+    what was written there is on the disk and takes the name `path`; nothing happens if the block
+    removed it. Every file is written so.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    return path
+    partial = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
+    try:
+        yield partial
+        if partial.exists():
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_whole(path, content):
+    """Write text or bytes to `path`, whole or not at all; returns the path."""
+    with whole(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    return Path(path)
+
+
+def lock(path):
+    """A lock on a file or folder, for all processes of this machine; a filelock.FileLock, not yet acquired.
+
+    It lies in the temporary folder: locks on Google Drive and network disks do not hold. The system
+    frees it when the process ends, however it ends.
+    """
+    name = f"chest-xray-{digest(str(Path(path).absolute()))}.lock"
+    return FileLock(Path(tempfile.gettempdir()) / name)

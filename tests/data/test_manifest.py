@@ -69,6 +69,36 @@ def test_problems_are_named():
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"split": "test", "fold": -1}, "1 patients are in train and test"),
+        ({"fold": 7}, "1 patients are in two folds"),
+    ],
+)
+def test_a_patient_on_both_sides_is_refused(change, reason, tmp_path):
+    table = manifest.read()
+    pair = table[table.patient == "IM-429"].index  # several images of one patient, all in one fold
+    assert len(pair) > 1 and set(table.fold[pair]) not in ({-1}, {7})
+    for column, value in change.items():
+        table.loc[pair[0], column] = value
+    path = manifest.write(table, tmp_path / "m.csv")
+    with pytest.raises(manifest.ManifestError, match=reason) as caught:
+        manifest.read(path)
+    assert str(path) in str(caught.value) and "cannot be used" in str(caught.value)
+
+
+def test_own_classes_are_counted_and_positive_as_the_manifest_says():
+    table = manifest.read().head(700)
+    own = table.assign(label=table.label.map({"NORMAL": "well", "PNEUMONIA": "ill"}), positive=0)
+    own.loc[own.label == "ill", "positive"] = 1
+    assert manifest.problems(own) == []
+    assert (manifest.positives(own) == manifest.positives(table)).all()
+    counts = manifest.counts(own)
+    assert counts.split.tolist() == sorted(counts.split, key=manifest.SPLITS.index)
+    assert counts.images.sum() == 700 and counts.positive.eq(counts.label == "ill").all()
+
+
 def test_reading_says_what_is_wrong(tmp_path):
     with pytest.raises(manifest.ManifestError, match="No manifest at"):
         manifest.read(tmp_path / "none.csv")

@@ -203,3 +203,14 @@ def test_a_comparison_ends_in_one_sentence():
     ):
         with pytest.raises(evaluation.ScoresError, match=words):
             compare.by_recipe(a, others)
+
+
+def test_a_score_at_the_threshold_is_a_call_wherever_answers_are_counted():
+    """Two ill images at exactly 0.5 and at 0.4, two well ones at exactly 0.5 and at 0.4."""
+    on_edge = table([1, 1, 0, 0], [0.5, 0.4, 0.5, 0.4]).assign(path=list("abcd"), subtype=list("iiww"))
+    assert evaluation.subgroups(on_edge, 0.5, 20).value.tolist() == [0.5, 0.5]
+    assert evaluation.at_prevalence(on_edge, 0.5, (0.5,), 20).value.tolist() == [0.5, 0.5]
+    below = on_edge.assign(score=np.nextafter(on_edge.score, 0))
+    found = compare.paired([below], [on_edge], 0.5, ["sensitivity", "specificity"], 20)
+    assert found.difference.tolist() == [0.5, -0.5]
+    assert compare.discordant(below, on_edge).iloc[0, :2].tolist() == [1, 1]

@@ -128,6 +128,16 @@ def test_examples_are_three_test_images(trained, radiographs, tmp_path):
     )
 
 
+def test_a_file_may_be_called_like_a_missing_value(run, place, tmp_path):
+    folder = tmp_path / "names"
+    folder.mkdir()
+    for name in ("NA", "nan", "null"):
+        shutil.copy(place / "third.tif", folder / name)
+    for _ in range(2):  # the second time they are kept
+        answers = answers_of(run, folder, tmp_path / "answers.csv")
+        assert answers.file.tolist() == ["NA", "nan", "null"] and (answers.problem == "").all()
+
+
 def test_another_file_is_never_overwritten(run, place, tmp_path):
     path = tmp_path / "thesis.csv"
     path.write_text("year,result\n2026,mine\n")

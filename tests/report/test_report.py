@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import xml.etree.ElementTree
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
+import jinja2
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -13,13 +15,14 @@ import pytest
 from PIL import Image
 
 from study import figures as study_plots
-from study import probing, tables
+from study import probing
 from utils import figures as plots
 from utils import intervals, metrics, report, runs, workspace
 from utils.data import manifest
 from utils.evaluation import compare, evaluation
 
 matplotlib.use("Agg")
+SCORED = [run for run in runs.all_runs(runs.RELEASED) if run.scores("test") is not None]
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +116,24 @@ def figures(scores, results, trained, radiographs):
 
 def test_every_figure_has_report_size_and_says_phantom(figures, tmp_path):
     for name, figure in figures.items():
-        png, svg, pdf = plots.style.save(figure, tmp_path, name)
+        png, svg, pdf = plots.style.save(figure, tmp_path, name, dpi=60)
         width_mm = figure.get_size_inches()[0] * 25.4
         assert width_mm == pytest.approx(plots.style.ONE_COLUMN) or width_mm == pytest.approx(
             plots.style.TWO_COLUMNS
         )
         assert figure.get_size_inches()[1] * 25.4 <= 170.001, name
         with Image.open(png) as picture:
-            assert picture.width == pytest.approx(width_mm / 25.4 * 600, abs=1)
+            assert picture.width == pytest.approx(width_mm / 25.4 * 60, abs=1), name
         assert "synthetic phantom" in "".join(xml.etree.ElementTree.parse(svg).getroot().itertext())
         content = pdf.read_bytes()
         assert b"/Type3" not in content and b"/FontFile2" in content  # embedded as TrueType
+
+
+@pytest.mark.parametrize("name", ["confusion", "maps"])  # of lines, of pictures
+def test_figures_are_saved_sharp_enough_for_print(figures, name, tmp_path):
+    with Image.open(plots.style.save(figures[name], tmp_path, name, ["png"])[0]) as picture:
+        assert picture.width == pytest.approx(figures[name].get_size_inches()[0] * 600, abs=1)
+        assert picture.info["dpi"] == pytest.approx((600, 600), abs=0.1)
 
 
 def test_undefined_and_degenerate_values_are_said_in_words():
@@ -164,37 +174,73 @@ def test_an_evaluation_is_written_and_can_be_read_back(trained, scores, results,
     assert "synthetic phantom" in latex
 
 
-def test_released_runs_are_whole_and_the_readme_shows_their_numbers():
+def test_released_runs_are_whole():
     released = runs.all_runs(runs.RELEASED)
-    assert released
+    assert len(released) > len(SCORED) >= 4
+    test = set(manifest.select(manifest.read(), "test").path)
     for run in released:
-        assert (
-            run.finished and not runs.faults(run) and run.card["manifest"] == manifest.digest(manifest.read())
-        )
+        assert run.finished and not runs.faults(run)
+        assert run.card["manifest"] == manifest.digest(manifest.read())
         scores = run.scores("test")
-        if scores is None:
-            continue
-        assert len(scores) == 624 and set(scores.path) == set(manifest.select(manifest.read(), "test").path)
-        stored = json.loads((run.path / "metrics.json").read_text())["results"]["at 0.5"]
-        assert metrics.measure(scores, 0.5).to_dict() == pytest.approx(
-            {name: entry["value"] for name, entry in stored.items()}
-        )
+        assert scores is None or (len(scores) == 624 and set(scores.path) == test)
+
+
+def test_released_numbers_and_model_cards_are_those_of_the_stored_scores():
+    """Every metric with its interval, at every threshold, to the last digit that is kept."""
+    with ThreadPoolExecutor(2) as pool:  # these are 2,000 resamples each
+        anew = list(pool.map(report.documents.computed_anew, SCORED))
+    for run, texts in zip(SCORED, anew, strict=True):
+        stored = json.loads((run.path / "metrics.json").read_text())
+        assert "2000 resamples" in stored["interval"] and len(stored["results"]) == 4
+        assert all(set(rows) == set(metrics.METRICS) for rows in stored["results"].values())
+        assert json.loads(texts["metrics.json"]) == stored, run.name
         model_card = (run.path / "model_card.md").read_text()
+        assert texts["model_card.md"] == model_card
         assert run.name in model_card and f"{run.card['threshold']['value']:.3f}" in model_card
-    readme = (workspace.PROJECT / "README.md").read_text(encoding="utf8")
-    made = (tables.readme_record, tables.readme_results, tables.readme_schedules, tables.readme_study)
-    assert all(table() in readme for table in made), "run: make results"
 
 
-def test_released_files_are_small_and_show_no_radiograph():
-    files = [path for path in runs.RELEASED.rglob("*") if path.is_file()]
+def test_released_folders_hold_no_radiograph_and_only_what_cannot_be_computed_again_numbers_and_words():
+    kept = {"model.keras", "card.json", "history.csv", "scores_val.csv", "scores_test.csv", "gate.npz"}
+    kept |= {"robustness.csv", "test_trace.csv", "metrics.json", *report.documents.PAGES}
+    files = [path for run in runs.all_runs(runs.RELEASED) for path in run.path.iterdir() if path.is_file()]
+    assert {path.name for path in files} <= kept, "notebook 04 writes these elsewhere"
     assert sum(path.stat().st_size for path in files if path.suffix == ".keras") < 20e6
-    assert sum(path.stat().st_size for path in files if path.suffix != ".keras") < 12e6
-    drawn = {path.stem.removeprefix("04_") for path in files if path.suffix in (".png", ".svg", ".pdf")}
-    without_pictures = (
-        "metrics confusion subgroups roc scores calibration map_checks learning_curves counterfactual"
-    )
+    assert sum(path.stat().st_size for path in files if path.suffix != ".keras") < 1e6
+    allowed = {".keras", ".json", ".csv", ".npz", ".md", ".png", ".svg", ".pdf", ".tex"}
+    assert {path.suffix for path in runs.RELEASED.rglob("*") if path.is_file()} <= allowed
+    drawn = {path.stem.removeprefix("04_") for path in runs.RELEASED.rglob("figures/*")}
+    without_pictures = "metrics confusion subgroups roc scores calibration map_checks learning_curves"
     assert drawn <= set(without_pictures.split())
+
+
+def test_every_figure_that_notebook_04_draws_has_words_in_its_order(trained, scores, results):
+    notebook = (workspace.PROJECT / "notebooks" / "04_evaluate.ipynb").read_text()
+    drawn = set(re.findall(r'\\"(04_\w+)\\":', notebook))
+    assert len(drawn) == 8
+    filled = report.documents.facts(trained, scores, results, 100) | {"prevalence": "20 %"}
+    text = report.documents.render("captions.md", filled | {"drawn": drawn})
+    assert set(re.findall(r"^## (\S+)$", text, re.M)) == drawn
+    assert text.count("**Caption.** ") == text.count("**Alternative text.** ") == len(drawn)
+    some = report.documents.render("captions.md", filled | {"drawn": {"04_scores", "04_roc"}})
+    assert re.findall(r"^## (\S+)$", some, re.M) == ["04_roc", "04_scores"]
+
+
+def test_a_sentence_has_a_line_in_a_template_and_a_paragraph_has_one_in_the_text(trained, scores, results):
+    filled = report.documents.facts(trained, scores, results, 100) | {"sentences": ["One.", "Two."]}
+    text = report.documents.render("methods_and_results.md", filled)
+    mark, title, methods, found, limits = text.rstrip("\n").split("\n\n")
+    assert "SYNTHETIC PHANTOM" in mark and title == "# Methods and results"
+    assert methods.startswith("**Methods.** A convolutional network") and limits.startswith("**Limits.** ")
+    assert " One. Two. This is one trained network" in found and "\n" not in methods + found + limits
+    assert not re.search(r"  |[{}]", text)
+    table = report.documents.render("model_card.md", filled).split("\n\n")[-1]
+    assert all(row.startswith("| ") and row.endswith(" |") for row in table.splitlines() if "--" not in row)
+
+
+def test_a_misspelt_field_of_a_template_is_an_error(trained, scores, results):
+    filled = report.documents.facts(trained, scores, results, 100)
+    with pytest.raises(jinja2.UndefinedError, match="positive"):
+        report.documents.render("model_card.md", {k: v for k, v in filled.items() if k != "positive"})
 
 
 def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores, results, figures, tmp_path):

@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(download, "PAUSES", (0.01,) * 6)
+    monkeypatch.setattr(download, "PAUSES", (*[0.01] * 6, None))
     with Server() as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running

@@ -208,8 +208,8 @@ def test_a_route_that_fails_is_explained_and_the_next_one_taken(
     def refuse(*_):
         raise download.DownloadError("The server is on holiday.")
 
-    monkeypatch.setitem(finding.FETCHERS, "download", refuse)
-    monkeypatch.setitem(finding.FETCHERS, "kaggle", lambda *_: phantom_folder)
+    monkeypatch.setattr(download, "from_records", refuse)
+    monkeypatch.setattr(download, "from_kaggle", lambda _: phantom_folder)
     loaded = sources.load(make_workspace(tmp_path), ["download", "kaggle"])
     assert "on holiday. Going on without it" in capsys.readouterr().out
     assert loaded.digest == manifest.digest(manifest.read(phantom_folder / "data_manifest.csv"))

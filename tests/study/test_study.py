@@ -7,9 +7,9 @@ import types
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_workspace
+from conftest import make_workspace, run_cells
 
-from study import candidates, experiments, probing, tables
+from study import experiments, kept, probing, tables
 from utils import metrics, predict, runs, workspace
 from utils.backend import keras
 from utils.data import manifest
@@ -47,60 +47,71 @@ def test_the_trace_scores_the_test_images_every_few_epochs_and_goes_on_after_a_b
     assert pd.read_csv(run.path / "test_trace.csv").epoch.tolist() == [2]
 
 
-def test_schedules_are_trained_once_and_tabulated(ws, radiographs, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiments.workspace, "open_workspace", lambda: make_workspace(tmp_path))
-    monkeypatch.setattr(experiments.sources, "load", lambda ws: radiographs)
-    monkeypatch.setattr(tables, "SCHEDULES", tmp_path / "schedules.csv")
-    monkeypatch.setattr(experiments, "SCHEDULES", (1,))
-    monkeypatch.setattr(experiments, "SEEDS", (0, 1))
-    experiments.schedules()
-    table = pd.read_csv(tmp_path / "schedules.csv")
-    assert table.seed.tolist() == [0, 1] and table.accuracy.between(0, 1).all()
-    assert (table.seconds > 0).all() and (table.compile_seconds > 0).all()
-    assert " ± " in tables.readme_schedules()
-    experiments.schedules()
-    assert len(runs.own_runs(make_workspace(tmp_path))) == 2
-    pd.testing.assert_frame_equal(table, pd.read_csv(tmp_path / "schedules.csv"))
-
-
 @pytest.fixture
 def small_study(radiographs, tmp_path, monkeypatch):
-    """The study on the phantom, with one tiny cell a experiment, in a folder of its own."""
-    ws = make_workspace(tmp_path)
-    monkeypatch.setattr(experiments.workspace, "open_workspace", lambda: ws)
-    monkeypatch.setattr(experiments.sources, "load", lambda ws: radiographs)
-    for name in ("STUDY", "STUDY_TABLE", "COUNTERFACTUAL"):
-        monkeypatch.setattr(tables, name, tmp_path / getattr(tables, name).name)
+    """The study on the phantom, with one tiny cell an experiment, kept in a folder of its own."""
+    monkeypatch.setattr(kept, "FOLDER", tmp_path / "kept")
+    monkeypatch.setattr(kept.manifest, "read", lambda: radiographs.listed)
     cells = {"compact, ours": recipes.recipe("fast", epochs=1)}
     monkeypatch.setattr(experiments, "COMPARED", {"2x2": (cells, (0, 1))})
-    return ws
+    monkeypatch.setattr(experiments, "SCHEDULES", (1,))
+    monkeypatch.setattr(experiments, "SEEDS", (0, 1))
+    return make_workspace(tmp_path)
 
 
-def test_cells_are_trained_once_and_kept_without_weights(small_study, phantom_folder, monkeypatch):
-    experiments.compared("2x2")
-    table = pd.read_csv(tables.STUDY_TABLE)
-    assert table.seed.tolist() == [0, 1] and set(table.cell) == {"compact, ours"}
-    for run in runs.all_runs(tables.STUDY):
-        assert sorted(path.name for path in run.path.iterdir()) == sorted(experiments.KEPT)
-        found = metrics.measure(run.scores("test"), 0.5)
-        assert table.set_index("run").auc[run.name] == pytest.approx(found.auc, abs=1e-5)
+def test_schedules_are_trained_once_and_tabulated(small_study, radiographs):
+    experiments.schedules(radiographs, small_study)
+    table = kept.table("schedules")
+    assert table.seed.tolist() == [0, 1] and table.accuracy.between(0, 1).all()
+    assert (table.seconds > 0).all() and (table.compile_seconds > 0).all()
+    assert " ± " in tables.schedules().to_markdown()
+    experiments.schedules(radiographs, small_study)
+    assert len(runs.own_runs(small_study)) == 2
+    pd.testing.assert_frame_equal(table, kept.table("schedules"))
+
+
+def test_cells_are_trained_once_and_kept_without_weights(
+    small_study, radiographs, phantom_folder, monkeypatch
+):
+    experiments.compared("2x2", radiographs, small_study)
+    files = {path.name: path.read_text() for path in kept.FOLDER.iterdir()}
+    assert set(files) == {"runs.jsonl", "histories.csv", "scores_val.csv", "scores_test.csv"}
+    found = kept.read()
+    assert [run.card["seed"] for run in found] == [0, 1]
+    for run, own in zip(found, runs.own_runs(small_study), strict=True):
+        assert run.name == own.name and run.card == own.card | {
+            "study": {"experiment": "2x2", "cell": "compact, ours"}
+        }
+        pd.testing.assert_frame_equal(run.history(), own.history())
+        for part in ("val", "test"):
+            pd.testing.assert_frame_equal(run.scores(part), own.scores(part), check_dtype=False)
     monkeypatch.setattr(fit, "train", None)  # nothing is trained twice
-    experiments.compared("2x2")
-    pd.testing.assert_frame_equal(table, pd.read_csv(tables.STUDY_TABLE))
+    experiments.compared("2x2", radiographs, small_study)
+    assert {path.name: path.read_text() for path in kept.FOLDER.iterdir()} == files
 
-    monkeypatch.setattr(
-        probing.changes, "COUNTERFACTUAL", {"none": lambda shown: shown, "negative": lambda x: 255 - x}
-    )
-    probing.counterfactual(phantom_folder)
-    moved = pd.read_csv(tables.COUNTERFACTUAL)
+    changes = {"none": lambda shown: shown, "negative": lambda shown: 255 - shown}
+    monkeypatch.setattr(probing, "COUNTERFACTUAL", changes)
+    probing.counterfactual(radiographs, small_study, phantom_folder)
+    moved = kept.table("counterfactual")
     assert len(moved) == 2 * 2 * 2 * (2 + 3) and (moved.flips[moved.change == "none"] == 0).all()
     assert moved["shift"][moved.change == "negative"].abs().max() > 0
+
+
+def test_a_run_of_other_radiographs_is_not_kept_beside(small_study, radiographs):
+    experiments.compared("2x2", radiographs, small_study)
+    run = runs.own_runs(small_study)[0]
+    scores = run.scores("test")
+    scores.iloc[1:].to_csv(run.path / "scores_test.csv", index=False)
+    before = {path.name: path.read_bytes() for path in kept.FOLDER.iterdir()}
+    with pytest.raises(ValueError, match="not of the same radiographs"):
+        kept.add(run, "2x2", "another")
+    assert {path.name: path.read_bytes() for path in kept.FOLDER.iterdir()} == before
 
 
 def test_held_out_patients_are_whole_and_never_of_the_test_set():
     table = manifest.read()
     pixels = np.random.default_rng(0).integers(0, 256, (len(table), 8, 8), dtype=np.uint8)
-    group = candidates.held_out(types.SimpleNamespace(table=table, pixels=pixels))
+    group = probing.held_out(types.SimpleNamespace(table=table, pixels=pixels))
     assert set(group) == {"", "fold 0", "next to test", "stretched"}
     assert (group[table.split == "test"] == "").all() and (group[table.fold == 0] == "fold 0").all()
     assert group[table.split != "test"].groupby(table.patient).nunique().max() == 1
@@ -113,14 +124,36 @@ def test_ranking_takes_the_mean_over_held_out_groups():
         for name, views, auc in (("a", 1, 0.9), ("a", 1, 0.7), ("b", 1, 0.85), ("a", 4, 1))
     ]
     rows = pd.DataFrame(rows, columns=["candidate", "views", "auc", "pooled_auc", "balanced_accuracy"])
-    ranking = candidates.ranking(rows)
+    ranking = tables.ranking(rows)
     assert ranking.index.tolist() == ["b", "a"] and ranking.pooled_auc["a"] == pytest.approx(0.8)
 
 
-def test_the_kept_tables_follow_from_the_kept_runs(tmp_path, monkeypatch):
-    kept = tables.STUDY_TABLE.read_text()
-    monkeypatch.setattr(tables, "STUDY_TABLE", tmp_path / "study.csv")
-    tables.tabulate_study()
-    assert tables.STUDY_TABLE.read_text() == kept
+def test_released_means_are_unchanged():
+    """As they were published with version 0.1.0."""
+    table = tables.tabulate(kept.read())
+    means = table.groupby(["experiment", "cell"])[["accuracy", "auc"]].mean().round(5)
+    assert means.loc[("record", "compact")].tolist() == [0.95865, 0.99323]
+    assert means.loc[("record-published", "published")].tolist() == [0.94904, 0.98742]
+    assert means.loc[("2x2", "published, usual")].tolist() == [0.7875, 0.94929]
+    record = table[table.experiment == "record"]
+    assert (record.accuracy * 624).round(6).tolist() == [600, 598, 596, 602, 595]
+
+
+def test_the_readmes_show_the_kept_numbers():
+    for path, filled in tables.sections().items():
+        text = path.read_text(encoding="utf8")
+        for name, table in filled.items():
+            assert table.to_markdown() in text, f"{name} in {path}: run make results"
+
+
+def test_every_look_at_the_test_set_is_numbered():
     looks = pd.read_csv(runs.RELEASED / "test_looks.csv")
     assert looks["look"].tolist() == list(range(1, len(looks) + 1))
+
+
+def test_notebook_06_needs_neither_tensorflow_nor_keras(tmp_path):
+    blocked = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+    done = run_cells("06_why_77_percent.ipynb", tmp_path, blocked)
+    assert done.returncode == 0, done.stderr[-3000:]
+    drawn = {path.stem for path in (tmp_path / "study").iterdir()}
+    assert drawn == {f"06_{name}" for name in ("trace", "two_by_two", "counterfactual", "left_out", "record")}

@@ -6,11 +6,8 @@ they are. A picture that lies outside what nearly all of them show is called unl
 knows nothing about illness and does not use the network.
 """
 
-import contextlib
 import io
-from dataclasses import dataclass, fields, replace
-from importlib.util import find_spec
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -57,7 +54,7 @@ class Gate:
         In the main patterns and in tone (Mahalanobis distances per dimension), in what the patterns
         leave over, and that again relative to the picture standing on its head.
         """
-        thumbnails, tones = describe(pictures)
+        thumbnails, tones = describe(pictures, np.arange(len(pictures)))
         near, rest = self._patterns(thumbnails)
         _, rest_turned = self._patterns(thumbnails[:, ::-1])  # reversed: turned by 180 degrees
         off = tones - self.tone_mean
@@ -65,10 +62,9 @@ class Gate:
         return np.stack([near, tone, rest, rest / np.maximum(rest_turned, 1e-6)], axis=1)
 
     def _patterns(self, thumbnails):
-        off = thumbnails - self.mean
-        weights = off @ self.patterns.T
-        rest = np.sqrt(((off - weights @ self.patterns) ** 2).mean(1)) / self.rest
-        return np.sqrt(((weights / self.spread) ** 2).mean(1)), rest
+        weights, left_over = project(thumbnails, self.mean, self.patterns)
+        near = np.sqrt(((weights / self.spread) ** 2).mean(1))
+        return near, np.sqrt((left_over**2).mean(1)) / self.rest
 
     def unlike(self, pictures):
         """Whether pictures are outside the gate: uint8 [n, 224, 224] -> bool [n]."""
@@ -89,7 +85,7 @@ class Gate:
 
     def save(self, run):
         file = io.BytesIO()
-        np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
+        np.savez(file, **vars(self))
         workspace.write_whole(run.path / FILE, file.getvalue())
 
 
@@ -99,7 +95,7 @@ def load(run):
     if not path.exists():
         return None
     with np.load(path) as stored:  # without pickle: nothing in the file is executed
-        return Gate(**{name: stored[name] for name in stored.files})
+        return Gate(**stored)
 
 
 def fit(pixels, training):
@@ -109,34 +105,33 @@ def fit(pixels, training):
     every second fold, the limits from the others.
     """
     odd = training.fold % 2 == 1
-    parts = [training.index[odd].to_numpy(), training.index[~odd].to_numpy()]
-    if min(map(len, parts)) < FEWEST:
+    shown, others = training.index[odd].to_numpy(), training.index[~odd].to_numpy()
+    if min(len(shown), len(others)) < FEWEST:
         return None
-    thumbnails, tones = (np.concatenate(part) for part in zip(*_describe_rows(pixels, parts[0]), strict=True))
+    thumbnails, tones = describe(pixels, shown)
     mean = thumbnails.mean(0)
     patterns = np.linalg.svd(thumbnails - mean, full_matrices=False)[2][:PATTERNS]
     patterns = patterns.astype(np.float16).astype(np.float32)  # as they are stored
-    off = thumbnails - mean
-    weights = off @ patterns.T
+    weights, left_over = project(thumbnails, mean, patterns)
     covariance = np.cov(tones.T) + 1e-4 * np.eye(tones.shape[1])
     gate = Gate(
         mean=mean,
         patterns=patterns.astype(np.float16),
         spread=weights.std(0),
-        rest=np.sqrt(((off - weights @ patterns) ** 2).mean()),
+        rest=np.sqrt((left_over**2).mean()),
         tone_mean=tones.mean(0),
         tone_inverse=np.linalg.inv(covariance),
         limits=np.full(4, np.inf),
     )
-    others = [gate.measures(pixels[part]) for part in _batches(parts[1])]
-    return replace(gate, limits=np.quantile(np.concatenate(others), QUANTILE, axis=0))
+    measured = np.concatenate([gate.measures(pixels[batch]) for batch in _batches(others)])
+    return replace(gate, limits=np.quantile(measured, QUANTILE, axis=0))
 
 
 def rates(gate, pictures):
     """Shares of pictures called unlike: radiographs as they are (false alarms), changed ones, photographs.
 
     pictures: uint8 [n, 224, 224], radiographs that `fit` has not seen. The photographs are 100 random
-    crops of the two that come with scikit-learn; the sample pictures come with scikit-image.
+    crops of the two that come with scikit-learn.
     """
     shown = {
         "radiographs": pictures,
@@ -144,41 +139,44 @@ def rates(gate, pictures):
         "turned by 90 degrees": np.rot90(pictures, 1, (1, 2)),
         "turned by 180 degrees": np.rot90(pictures, 2, (1, 2)),
         "photographs": _photographs(),
-        "sample pictures": _samples(),
     }
-    shown = {name: some for name, some in shown.items() if len(some)}
     return {name: round(float(gate.unlike(some).mean()), 4) for name, some in shown.items()}
 
 
 def _photographs():
     from sklearn.datasets import load_sample_images
 
+    photographs = [np.asarray(Image.fromarray(each).convert("L")) for each in load_sample_images().images]
     chance, crops = np.random.default_rng(0), []
     for number in range(100):
-        grey = np.asarray(Image.fromarray(load_sample_images().images[number % 2]).convert("L"))
+        grey = photographs[number % 2]
         side = chance.integers(160, min(grey.shape))
         top, left = (chance.integers(0, size - side) for size in grey.shape)
         crops.append(images.squash(grey[top : top + side, left : left + side]))
     return np.stack(crops)
 
 
-def _samples():
-    """The readable pictures that come with scikit-image, where it is installed: uint8 [n, 224, 224]."""
-    package, pictures = find_spec("skimage"), []
-    for path in sorted(Path(package.origin).parent.glob("data/*")) if package else ():
-        with contextlib.suppress(images.UnreadableImage):
-            pictures.append(images.read_squashed(path))
-    return np.array(pictures, np.uint8).reshape(-1, images.SIDE, images.SIDE)
+def project(thumbnails, mean, patterns):
+    """Weights of the patterns in thumbnails, and what they leave over: float [n, 16], float [n, 256]."""
+    off = thumbnails - mean
+    weights = off @ patterns.T
+    return weights, off - weights @ patterns
 
 
-def describe(pictures):
+def describe(pixels, rows):
     """Thumbnails standardised to mean 0 and deviation 1, and tones: float [n, 256], float [n, 11].
 
-    pictures: uint8 [n, 224, 224]. Tones: mean grey-level difference from left to right, from top to bottom,
-    and to the neighbours; five quantiles; contrast; shares of black and of white.
+    pixels: uint8 [any, 224, 224]. rows: n of them, described in their order in `pixels`. Tones: mean
+    grey-level difference from left to right, from top to bottom, and to the neighbours; five quantiles;
+    contrast; shares of black and of white.
     """
-    parts = [_describe(pictures[first : first + BATCH]) for first in range(0, len(pictures), BATCH)]
-    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+    thumbnails, tones = zip(*[_describe(pixels[batch]) for batch in _batches(rows)], strict=True)
+    return np.concatenate(thumbnails), np.concatenate(tones)
+
+
+def _batches(rows):
+    """Rows in portions, sorted, so that a packed file of any size is read in flat memory."""
+    return np.split(np.sort(rows), range(BATCH, len(rows), BATCH))
 
 
 def _describe(pictures):
@@ -186,21 +184,11 @@ def _describe(pictures):
     small = grey.reshape(-1, THUMBNAIL, block, THUMBNAIL, block).mean((2, 4)).reshape(len(grey), -1)
     contrast = small.std(1)
     thumbnails = (small - small.mean(1, keepdims=True)) / np.maximum(contrast, 1)[:, None]
-    inner = grey[:, 1:-1, 1:-1]
     around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
-    steps = [np.abs(values).mean((1, 2)) for values in (np.diff(grey, axis=2), np.diff(grey, axis=1))]
-    steps.append(np.abs(4 * inner - around).mean((1, 2)))
-    some = grey.reshape(len(grey), -1)[:, ::7]
+    changes = np.diff(grey, axis=2), np.diff(grey, axis=1), 4 * grey[:, 1:-1, 1:-1] - around
+    steps = [np.abs(change).mean((1, 2)) for change in changes]
+    some = grey.reshape(len(grey), -1)[:, ::7]  # every seventh pixel tells the quantiles well enough
     quantiles = np.quantile(some, [0.02, 0.25, 0.5, 0.75, 0.98], axis=1) / 64
-    ends = np.sqrt([(some < 4).mean(1), (some > 251).mean(1)])
-    tones = [*np.log(np.array(steps) + 0.1), *quantiles, np.log(contrast + 1), *ends]
+    black_and_white = np.sqrt([(some < 4).mean(1), (some > 251).mean(1)])
+    tones = [*np.log(np.array(steps) + 0.1), *quantiles, np.log(contrast + 1), *black_and_white]
     return thumbnails, np.stack(tones, axis=1)
-
-
-def _describe_rows(pixels, rows):
-    return [_describe(pixels[part]) for part in _batches(rows)]
-
-
-def _batches(rows):
-    """Rows in portions, sorted, so that a packed file of any size is read in flat memory."""
-    return np.split(np.sort(rows), range(BATCH, len(rows), BATCH))

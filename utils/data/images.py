@@ -4,6 +4,8 @@ import io
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +40,7 @@ def read(source, at_least=None):
         raise UnreadableImage("this is a web page saved under an image's name; download it again")
     if dicom.is_dicom(raw):
         return dicom.read(raw)
-    try:
-        picture = Image.open(io.BytesIO(raw))
+    with _opened(raw) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise UnreadableImage(TOO_LARGE)
         if getattr(picture, "is_animated", False) and picture.format != "MPO":  # MPO: a photo with previews
@@ -47,6 +48,13 @@ def read(source, at_least=None):
         if at_least and picture.mode in ("L", "RGB"):
             picture.draft("L", (at_least, at_least))
         return _grey(ImageOps.exif_transpose(picture))
+
+
+@contextmanager
+def _opened(raw):
+    """A file's bytes as a Pillow picture; what goes wrong while it is in use becomes an UnreadableImage."""
+    try:
+        yield Image.open(io.BytesIO(raw))
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
@@ -75,14 +83,14 @@ def _grey(picture):
 def is_colour(raw):
     """Whether the file's bytes are a picture with visible colour; False for DICOM and what cannot be read."""
     try:
-        picture = Image.open(io.BytesIO(raw))
-        if picture.mode in ("L", "LA", "1", "I", "F") or picture.mode.startswith("I;16"):
-            return False
-        picture.draft("RGB", (64, 64))
-        picture = picture.resize((64, 64), Image.Resampling.NEAREST).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        with _opened(raw) as picture:
+            if picture.mode in ("L", "LA", "1", "I", "F") or picture.mode.startswith("I;16"):
+                return False
+            picture.draft("RGB", (64, 64))
+            small = picture.resize((64, 64), Image.Resampling.NEAREST).convert("RGB")
+    except UnreadableImage:
         return False
-    return bool(np.ptp(np.asarray(picture).astype(int), axis=2).mean() > COLOURED)
+    return bool(np.ptp(np.asarray(small).astype(int), axis=2).mean() > COLOURED)
 
 
 def file_facts(raw):
@@ -91,13 +99,15 @@ def file_facts(raw):
     luma_table_sum: sum of a JPEG file's luminance quantisation table, which tells the encoder and
     its quality; 0 for other formats. Raises UnreadableImage.
     """
-    try:
-        picture = Image.open(io.BytesIO(raw))
-        luma = (getattr(picture, "quantization", None) or {}).get(0, [])
-        facts = picture.width, picture.height, len(raw), sum(luma), int(len(picture.getexif()) > 0)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise UnreadableImage("this is not an image file") from None
-    return dict(zip(("width", "height", "bytes", "luma_table_sum", "exif"), facts, strict=True))
+    with _opened(raw) as picture:
+        tables = getattr(picture, "quantization", None) or {}
+        return {
+            "width": picture.width,
+            "height": picture.height,
+            "bytes": len(raw),
+            "luma_table_sum": sum(tables.get(0, [])),
+            "exif": int(len(picture.getexif()) > 0),
+        }
 
 
 def squash(grey, side=SIDE):
@@ -141,7 +151,7 @@ def stretch(pictures):
 
 def distance(a, b):
     """Number of differing bits between fingerprints (uint64, broadcast): 0 to 64."""
-    return np.bitwise_count(np.bitwise_xor(a, b))
+    return np.bitwise_count(a ^ b)
 
 
 def read_squashed(source):
@@ -164,13 +174,9 @@ def read_many(readers, desc, make=read_squashed):
         except Exception as error:  # zip archives have many ways to be damaged
             return UnreadableImage(f"the file cannot be opened ({error})")
 
-    with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=len(readers), desc=desc, unit=" images", mininterval=1) as bar,
-    ):
-        waiting = deque()
-        for reader in [*readers, *[None] * AHEAD]:  # a few pictures ahead, so that memory stays small
-            waiting.append(reader and pool.submit(one, reader))
-            if len(waiting) > AHEAD and (done := waiting.popleft()):
-                yield done.result()
-                bar.update()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        started = (pool.submit(one, reader) for reader in readers)
+        waiting = deque(islice(started, AHEAD))  # only a few pictures ahead, so that memory stays small
+        for _ in tqdm(readers, desc, unit=" images", mininterval=1):
+            waiting.extend(islice(started, 1))
+            yield waiting.popleft().result()

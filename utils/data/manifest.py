@@ -9,26 +9,24 @@ The positive class is PNEUMONIA = 1, everywhere in this project. A manifest of o
 class names and one more column, positive (0 or 1).
 """
 
-import io
 import re
-from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 
 from .. import workspace
-from ..workspace import PROJECT, write_whole
 
 COLUMNS = ["path", "split", "fold", "label", "subtype", "patient", "fingerprint"]
 TYPES = {"fold": int, "patient": str, "fingerprint": str, "label": str, "subtype": str}
 CLASS_NAMES = ("NORMAL", "PNEUMONIA")
 SPLITS = ("train", "val", "test")
 FOLDS = 10
-PUBLIC = PROJECT / "data_manifest.csv"
+PUBLIC = workspace.PROJECT / "data_manifest.csv"
 
 # The counters of the four collections are independent, so a patient is (collection, number).
-_NAME = re.compile(
-    r"(?:person(?P<person>\d+)_(?P<kind>bacteria|virus)|(?P<series>(?:NORMAL2-)?IM)-(?P<number>\d+))[-_]"
+_PATH = re.compile(
+    r"(?:^|/)(?P<split>train|val|test)/(?P<label>NORMAL|PNEUMONIA)/"
+    r"(?:person(?P<person>\d+)_(?P<kind>bacteria|virus)|(?P<series>(?:NORMAL2-)?IM)-(?P<number>\d+))[-_][^/]*$"
 )
 
 
@@ -42,15 +40,14 @@ def parse_name(path):
     The patient is a proxy read from the file name: (collection, number).
     Raises ManifestError for a path that does not follow the public archive's naming.
     """
-    parts = PurePosixPath(path).parts
-    match = _NAME.match(parts[-1])
-    if len(parts) < 3 or parts[-3] not in SPLITS or parts[-2] not in CLASS_NAMES or not match:
+    match = _PATH.search(path)
+    if not match:
         raise ManifestError(
             f"{path} does not follow the public archive's naming, for example "
             "train/NORMAL/IM-0115-0001.jpeg or test/PNEUMONIA/person1_virus_6.jpeg."
         )
     subtype = match["kind"] or match["series"]
-    return parts[-3], parts[-2], subtype, f"{subtype}-{int(match['person'] or match['number'])}"
+    return match["split"], match["label"], subtype, f"{subtype}-{int(match['person'] or match['number'])}"
 
 
 def build(paths, fingerprints):
@@ -90,7 +87,7 @@ def read(path=PUBLIC):
         table = pd.read_csv(path, dtype=TYPES)
     except FileNotFoundError:
         raise ManifestError(f"No manifest at {path}. Copy data_manifest.csv there again.") from None
-    except (ValueError, pd.errors.ParserError) as error:
+    except ValueError as error:  # pandas' parser errors are ValueErrors
         raise ManifestError(f"{path} is not a readable manifest: {error}") from None
     missing = [name for name in COLUMNS if name not in table]
     if missing:
@@ -111,17 +108,16 @@ def problems(table):
             found.append("There must be two labels, each either positive (1) or not (0).")
     elif strange := sorted(set(table.label) - set(CLASS_NAMES)):
         found.append(f"Unknown labels: {', '.join(map(str, strange))}.")
-    for column, what in (("split", "train and test"), ("fold", "two folds")):
-        groups = table[column].eq("test") if column == "split" else table[column]
-        shared = groups.groupby(table.patient).nunique().gt(1).sum()
+    for where, sides in (("train and test", table.split == "test"), ("two folds", table.fold)):
+        shared = sides.groupby(table.patient).nunique().gt(1).sum()
         if shared:
-            found.append(f"{shared} patients are in {what}.")
+            found.append(f"{shared} patients are in {where}.")
     return found
 
 
 def write(table, path):
     """Write a manifest as CSV, whole or not at all."""
-    return write_whole(path, to_csv(table))
+    return workspace.write_whole(path, to_csv(table))
 
 
 def columns(table):
@@ -130,10 +126,6 @@ def columns(table):
 
 def to_csv(table):
     return table[columns(table)].to_csv(index=False, lineterminator="\n")
-
-
-def from_csv(text):
-    return pd.read_csv(io.StringIO(text), dtype=TYPES)
 
 
 def digest(table):
@@ -158,9 +150,9 @@ def select(table, part, fold=0):
 
 def positives(table):
     """1 for PNEUMONIA, 0 for NORMAL, or as the column positive of own data says: int array [n]."""
-    return (
-        table.positive.to_numpy(int) if "positive" in table else (table.label == CLASS_NAMES[1]).to_numpy(int)
-    )
+    if "positive" in table:
+        return table.positive.to_numpy(int)
+    return (table.label == CLASS_NAMES[1]).to_numpy(int)
 
 
 def classes(table):
@@ -174,11 +166,10 @@ def classes(table):
 
 def counts(table):
     """Images and patients per official split and class, as a table."""
-    keys = ["split", "label"] + ["positive"] * ("positive" in table)
-    grouped = table.groupby(keys, sort=False)
-    result = grouped.agg(images=("path", "size"), patients=("patient", "nunique")).reset_index()
-    order = {name: place for place, name in enumerate(SPLITS)}
-    return result.sort_values("split", key=lambda s: s.map(order), kind="stable", ignore_index=True)
+    keys = [name for name in ("split", "label", "positive") if name in table]
+    groups = table.groupby(keys, sort=False, as_index=False)
+    result = groups.agg(images=("path", "size"), patients=("patient", "nunique"))
+    return result.sort_values("split", key=pd.Index(SPLITS).get_indexer, kind="stable", ignore_index=True)
 
 
 def sample(table, per_group):

@@ -20,22 +20,25 @@ def patient_keys(table):
 
     Returns a table: key, patients shared by train and test, and why. Own data have one key only.
     """
-    number = table.patient.str.extract(r"(\d+)$")[0]
-    ill = table.subtype.isin(["bacteria", "virus"])
-    keys = {
-        "person number without the pathogen": (number[ill], "bacteria and virus are counted separately"),
-        "IM and NORMAL2-IM merged": (number[~ill], "the two collections are counted separately"),
-        "collection and number (ours)": (table.patient, "one counter a collection"),
-    }
     test = table.split == "test"
-    shared = [len(set(key[test[key.index]]) & set(key[~test[key.index]])) for key, _ in keys.values()]
-    rows = pd.DataFrame(
-        {"patient key": list(keys), "shared": shared, "why": [why for _, why in keys.values()]}
-    )
-    if "positive" in table:
-        return rows.iloc[[2]].assign(why="the patients of your manifest")
-    both = {"patient key": "the first two added", "shared": sum(shared[:2]), "why": "a published 'leak'"}
-    return pd.concat([rows.iloc[:2], pd.DataFrame([both]), rows.iloc[2:]], ignore_index=True)
+
+    def shared(keys):
+        in_test = test[keys.index]
+        return len(set(keys[in_test]) & set(keys[~in_test]))
+
+    ours = "collection and number (ours)", shared(table.patient)
+    rows = [(*ours, "the patients of your manifest")]
+    if "positive" not in table:
+        number = table.patient.str.extract(r"(\d+)$")[0]
+        ill = table.subtype.isin(["bacteria", "virus"])
+        persons, merged = shared(number[ill]), shared(number[~ill])
+        rows = [
+            ("person number without the pathogen", persons, "bacteria and virus are counted separately"),
+            ("IM and NORMAL2-IM merged", merged, "the two collections are counted separately"),
+            ("the first two added", persons + merged, "a published 'leak'"),
+            (*ours, "one counter a collection"),
+        ]
+    return pd.DataFrame(rows, columns=["patient key", "shared", "why"])
 
 
 def sibling_rate(table, draws=20, seed=0):
@@ -54,20 +57,13 @@ def sibling_rate(table, draws=20, seed=0):
 
 def duplicates(pixels, table):
     """Groups of radiographs with identical pixels: a table of split, label and names."""
-    digests = [hash(pixels[row].tobytes()) for row in table.index]
-    groups = table.groupby(digests).filter(lambda group: len(group) > 1)
-    if groups.empty:
-        return pd.DataFrame(columns=["splits", "labels", "paths"])
-    digest_of = dict(zip(table.index, digests, strict=True))
-    return (
-        groups.groupby(groups.index.map(digest_of))
-        .agg(splits=("split", _names), labels=("label", _names), paths=("path", list))
-        .reset_index(drop=True)
-    )
-
-
-def _names(values):
-    return ", ".join(sorted(set(values)))
+    digests = pd.Series([hash(pixels[row].tobytes()) for row in table.index], table.index)
+    copies = table[digests.duplicated(keep=False)]
+    rows = []
+    for _, group in copies.groupby(digests, sort=False):
+        splits, labels = (", ".join(sorted(set(group[column]))) for column in ("split", "label"))
+        rows.append((splits, labels, list(group.path)))
+    return pd.DataFrame(rows, columns=["splits", "labels", "paths"])
 
 
 def picture_clues(pixels, table):

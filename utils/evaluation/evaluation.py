@@ -98,25 +98,22 @@ def calibration(scores, validation, resamples=2000):
 
 def subgroups(scores, threshold, resamples=2000):
     """Sensitivity or specificity of each subtype: group, metric, images, patients, value, low, high."""
-    ill, called = manifest.positives(scores) == 1, metrics.called(scores.score, threshold)
-    groups = [(name, part) for name, part in scores.groupby("subtype", sort=True)]
-    members = np.stack([scores.subtype == name for name, _ in groups])
-    right = members * (called == ill)
-
-    def shares(weights):
-        with np.errstate(invalid="ignore"):
-            return (weights @ right.T) / (weights @ members.T)
-
-    described = [
+    groups = dict(list(scores.groupby("subtype")))
+    described = pd.DataFrame(
         {
             "group": name,
             "metric": "sensitivity" if manifest.positives(part)[0] else "specificity",
             "images": len(part),
             "patients": part.patient.nunique(),
         }
-        for name, part in groups
-    ]
-    return pd.concat([pd.DataFrame(described), intervals.bootstrap(scores, shares, resamples)], axis=1)
+        for name, part in groups.items()
+    )
+
+    def shares(weights):  # within one class, both are the share of right answers
+        parts = [(part, weights[:, (scores.subtype == name).to_numpy()]) for name, part in groups.items()]
+        return np.hstack([metrics.weighted(part, threshold, rows, ["accuracy"]) for part, rows in parts])
+
+    return pd.concat([described, intervals.bootstrap(scores, shares, resamples)], axis=1)
 
 
 def at_prevalence(scores, threshold, prevalences=(0.05, 0.1, 0.2), resamples=2000):
@@ -126,16 +123,15 @@ def at_prevalence(scores, threshold, prevalences=(0.05, 0.1, 0.2), resamples=200
     that is none.
     """
     _check_prevalence(prevalences)
-    ill, called = manifest.positives(scores) == 1, metrics.called(scores.score, threshold)
     prevalence = np.asarray(prevalences, float)
 
     def values(weights):
-        with np.errstate(invalid="ignore"):
-            sensitivity = (weights[:, ill & called].sum(1) / weights[:, ill].sum(1))[:, None]
-            specificity = (weights[:, ~ill & ~called].sum(1) / weights[:, ~ill].sum(1))[:, None]
-            hits, misses = sensitivity * prevalence, (1 - sensitivity) * prevalence
-            rejections, alarms = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
-            return np.hstack([hits / (hits + alarms), rejections / (rejections + misses)])
+        both = metrics.weighted(scores, threshold, weights, ["sensitivity", "specificity"])
+        sensitivity, specificity = both[:, :1], both[:, 1:]  # [samples, 1]
+        hits, misses = sensitivity * prevalence, (1 - sensitivity) * prevalence
+        rejections, alarms = specificity * (1 - prevalence), (1 - specificity) * (1 - prevalence)
+        ppv = metrics.precision(hits, alarms)  # [samples, prevalences]
+        return np.hstack([ppv, metrics.negative_predictive_value(rejections, misses)])
 
     rows = [(share, metric) for metric in ("PPV", "NPV") for share in prevalence]
     described = pd.DataFrame(rows, columns=["prevalence", "metric"])

@@ -3,13 +3,15 @@
 import numpy as np
 
 from ..data import manifest
-from .style import ACCENT, COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, axes_mm, letters, styled
+from . import style
+from .pictures import BARE, show
+from .style import ACCENT, COLOURS, GUESSING, ONE_COLUMN, TWO_COLUMNS
 
 
-@styled
+@style.styled
 def class_counts(table):
     """Images per split and class, with the number of patients. table: see `manifest.counts`."""
-    figure, axis = axes_mm(ONE_COLUMN, 55)
+    figure, axis = style.axes_mm(ONE_COLUMN, 55)
     splits = list(dict.fromkeys(table.split))
     for offset, colour, (label, chosen) in zip((-0.2, 0.2), COLOURS, manifest.classes(table), strict=True):
         rows = table[chosen].set_index("split")
@@ -23,12 +25,12 @@ def class_counts(table):
     return figure
 
 
-@styled
+@style.styled
 def distributions(values, table, xlabel):
     """Histograms of one number per radiograph, by class, one panel per split; rows as in `table`."""
     splits = table.split.to_numpy()
     shown = [split for split in ("train", "test") if (splits == split).any()]
-    figure, axes = axes_mm(TWO_COLUMNS, 50, 1, len(shown), squeeze=False, sharex=True, sharey=True)
+    figure, axes = style.axes_mm(TWO_COLUMNS, 50, 1, len(shown), squeeze=False, sharex=True, sharey=True)
     bins = np.linspace(*np.percentile(values, (0.2, 99.8)), 40)  # a few outliers are cut off
     for axis, split in zip(axes[0], shown, strict=True):
         for (label, rows), colour in zip(manifest.classes(table), COLOURS, strict=True):
@@ -38,32 +40,31 @@ def distributions(values, table, xlabel):
         axis.set(xlabel=f"{xlabel} ({split})")
         axis.legend()
     axes[0, 0].set_ylabel("density")
-    letters(axes[0])
+    style.letters(axes[0])
     return figure
 
 
-@styled
+@style.styled
 def clue_aucs(table):
     """How well each clue alone tells the classes apart, inside train and on test.
 
     table: `shortcuts.aucs`, possibly several below each other.
     """
     table = table.sort_values("train", ignore_index=True)
-    figure, axis = axes_mm(TWO_COLUMNS, 20 + 7 * len(table))
-    axis.axvline(0.5, color=GREY, lw=0.6, ls=":")
+    figure, axis = style.axes_mm(TWO_COLUMNS, 20 + 7 * len(table))
+    axis.axvline(0.5, **GUESSING)
     axis.hlines(table.index, table.test, table.train, color="#BBBBBB", lw=2)
     axis.plot(table.train, table.index, "o", color="black", ms=5, label="train, by patients left out")
-    axis.plot(
-        table.test, table.index, "o", color=ACCENT, mfc="white", mew=1.4, ms=5, label="official test set"
-    )
+    ring = {"color": ACCENT, "mfc": "white", "mew": 1.4, "ms": 5}
+    axis.plot(table.test, table.index, "o", **ring, label="official test set")
     names = [f"{row[0]}  (n = {row[3]:,} / {row[4]:,})" for row in table.itertuples(index=False)]
     axis.set(yticks=table.index, yticklabels=names, xlim=(0.35, 1.01), ylim=(-0.6, len(table) - 0.4))
     axis.set_xlabel("AUC of the clue alone; 0.5 is guessing (axis starts at 0.35)")
-    axis.legend(loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=2)
+    style.legend_above(axis, at=0.3)
     return figure
 
 
-@styled
+@style.styled
 def cropping(pictures, kept, scores, shares, n):
     """A healthy radiograph whose top and bottom are cut off step by step, and what networks say.
 
@@ -71,27 +72,22 @@ def cropping(pictures, kept, scores, shares, n):
     scores of these pictures}. shares: {network: share of `n` healthy radiographs called
     pneumonia}.
     """
-    steps, colours = len(kept), dict(zip(scores, ("#CC79A7", ACCENT), strict=False))
-    figure = axes_mm(TWO_COLUMNS, 85)[0]
-    figure.clear()
+    steps = len(kept)
+    colours = dict(zip(scores, ("#CC79A7", ACCENT), strict=False))
+    figure = style.figure_mm(TWO_COLUMNS, 85)
     grid = figure.add_gridspec(2, 2 * steps, height_ratios=[1, 2])
     for place, (picture, share) in enumerate(zip(pictures, kept, strict=True)):
-        axis = figure.add_subplot(grid[0, 2 * place : 2 * place + 2])
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(f"{share:.0%} of height", fontsize=6)
-        axis.axis("off")
-    panels = figure.add_subplot(grid[1, :steps]), figure.add_subplot(grid[1, steps:])
-    for axis, values, label in zip(
-        panels,
-        (scores, shares),
-        ("score of this radiograph", f"healthy called pneumonia (n = {n})"),
-        strict=True,
-    ):
+        axis = figure.add_subplot(grid[0, 2 * place : 2 * place + 2], **BARE)
+        show(axis, picture, title=f"{share:.0%} of height")
+    left, right = figure.add_subplot(grid[1, :steps]), figure.add_subplot(grid[1, steps:])
+    for axis, values in ((left, scores), (right, shares)):
         for name, line in values.items():
             axis.plot(np.array(kept) * 100, line, "o-", ms=3, color=colours[name], label=name)
-        axis.axhline(0.5, color=GREY, lw=0.6, ls=":") if values is scores else None
-        axis.set(xlabel="height kept (%)", ylabel=label, ylim=(-0.02, 1.02))
+        axis.set(xlabel="height kept (%)", ylim=(-0.02, 1.02))
         axis.invert_xaxis()
-    panels[1].legend(title="trained with")
-    letters(panels)
+    left.axhline(0.5, **GUESSING)
+    left.set_ylabel("score of this radiograph")
+    right.set_ylabel(f"healthy called pneumonia (n = {n})")
+    right.legend(title="trained with")
+    style.letters((left, right))
     return figure

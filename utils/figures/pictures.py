@@ -4,54 +4,62 @@ Every function takes `note`, a short text for the lower edge, which marks figure
 synthetic phantom.
 """
 
+import math
+
 import numpy as np
 from matplotlib.patches import Patch
 
 from ..data import manifest
-from .style import COLOURS, GREY, TWO_COLUMNS, axes_mm, styled
+from . import style
+from .style import COLOURS, GREY, TWO_COLUMNS
+
+BARE = {"frame_on": False, "xticks": [], "yticks": []}  # axes of which only the picture is seen
 
 
-@styled
+def show(axis, picture, heat=None, title="", colour="black"):
+    """Draw a radiograph, uint8 [height, width], and over it a map, float [height, width] in 0-1."""
+    axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    if heat is not None:
+        axis.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.45)
+    axis.set_title(title, color=colour, fontsize=6)
+
+
+def _cells(rows, columns, height):
+    """A figure, `height` in mm, and its rows and columns of bare axes."""
+    return style.axes_mm(TWO_COLUMNS, height, rows, columns, squeeze=False, subplot_kw=BARE)
+
+
+@style.styled
 def grid(arrays, titles, columns=4, colours=None):
     """A grid of radiographs: uint8 [n, height, width], one title each, optionally coloured."""
-    rows = -(-len(arrays) // columns)
-    figure, axes = axes_mm(TWO_COLUMNS, 46 * rows, rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for place, (axis, picture, title) in enumerate(zip(axes.flat, arrays, titles, strict=False)):
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        axis.set_title(title, color=colours[place] if colours else "black", fontsize=6)
+    rows = max(1, math.ceil(len(arrays) / columns))
+    figure, axes = _cells(rows, columns, 46 * rows)
+    colours = colours or ["black"] * len(arrays)
+    for axis, picture, title, colour in zip(axes.flat, arrays, titles, colours, strict=False):
+        show(axis, picture, title=title, colour=colour)
     return figure
 
 
-@styled
+@style.styled
 def with_maps(arrays, maps, titles, columns=4):
     """Radiographs, each above the same one with its map: float [n, height, width] in 0-1; None: no maps."""
     if maps is None:
-        return grid.__wrapped__(arrays, titles, columns)
-    rows = -(-len(arrays) // columns)
-    figure, axes = axes_mm(TWO_COLUMNS, min(85 * rows, 170), 2 * rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
+        return grid(arrays, titles, columns)
+    rows = max(1, math.ceil(len(arrays) / columns))
+    figure, axes = _cells(2 * rows, columns, min(85 * rows, 170))
     for place, (picture, heat, title) in enumerate(zip(arrays, maps, titles, strict=True)):
         row, column = divmod(place, columns)
-        above, below = axes[2 * row, column], axes[2 * row + 1, column]
-        above.set_title(title, fontsize=6)
-        for axis in (above, below):
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.45)
+        show(axes[2 * row, column], picture, title=title)
+        show(axes[2 * row + 1, column], picture, heat)
     return figure
 
 
-@styled
+@style.styled
 def feature_maps(picture, maps):
     """One radiograph on its way through the network. maps: {name: float [height, width, filters]}."""
     shown = 7
-    figure, axes = axes_mm(TWO_COLUMNS, 25 * (1 + len(maps)), 1 + len(maps), shown, squeeze=False)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    axes[0, 0].imshow(picture, cmap="gray", vmin=0, vmax=255)
+    figure, axes = _cells(1 + len(maps), shown, 25 * (1 + len(maps)))
+    show(axes[0, 0], picture)
     axes[0, 0].set_title(f"input, {picture.shape[0]} x {picture.shape[1]}", loc="left")
     for row, (name, block) in zip(axes[1:], maps.items(), strict=True):
         strongest = np.argsort(-block.std((0, 1)))[:shown]
@@ -61,7 +69,7 @@ def feature_maps(picture, maps):
     return figure
 
 
-@styled
+@style.styled
 def answer_cards(arrays, maps, answers, validation):
     """One card per new image: the picture, where the network looks, and the score among validation scores.
 
@@ -69,21 +77,18 @@ def answer_cards(arrays, maps, answers, validation):
     `classify.answer`, in the order of arrays. validation: the run's validation scores. At most 6.
     """
     columns = 3 if maps is None else 2
-    rows = max(1, -(-len(arrays) // columns))
-    figure = axes_mm(TWO_COLUMNS, 56 * rows)[0]
-    figure.clear()
+    rows = max(1, math.ceil(len(arrays) / columns))
+    figure = style.figure_mm(TWO_COLUMNS, 56 * rows)
     cards = figure.subfigures(rows, columns, squeeze=False).flat
     for place, (card, answer) in enumerate(zip(cards, answers.itertuples(), strict=False)):
-        grid = card.add_gridspec(2, 1 if maps is None else 2, height_ratios=[4, 1])
-        for column, shown in enumerate(grid[0, :].subgridspec(1, grid.ncols)):
-            axis = card.add_subplot(shown)
-            axis.imshow(arrays[place], cmap="gray", vmin=0, vmax=255)
-            if column:
-                axis.imshow(maps[place], cmap="inferno", vmin=0, vmax=1, alpha=0.45)
-            axis.axis("off")
+        heats = [None] if maps is None else [None, maps[place]]
+        above, below = card.add_gridspec(2, 1, height_ratios=[4, 1])
+        places = above.subgridspec(1, len(heats))  # on its own, so that it is centred under the title
+        for shown, heat in zip(places, heats, strict=True):
+            show(card.add_subplot(shown, **BARE), arrays[place], heat)
         verdict = "NOT LIKE THE TRAINING IMAGES" if answer.unlike else f"{answer.side} the threshold"
         card.suptitle(f"{answer.file[-50:]}\nscore {answer.score:.3f}: {verdict}", fontsize=6)
-        _among(card.add_subplot(grid[1, :]), answer, validation)
+        _among(card.add_subplot(below), answer, validation)
     if len(answers):
         figure.supxlabel(answers.scope.iloc[0], fontsize=6, color=GREY)
     return figure
@@ -101,21 +106,18 @@ def _among(axis, answer, validation):
     axis.set(xlim=(-0.01, 1.01), ylim=(-0.8, 1.8), yticks=(0, 1), yticklabels=names)
 
 
-@styled
+@style.styled
 def contact_sheet(arrays, answers, columns=10):
     """Many new images at a glance, framed by side of the threshold; grey where the gate calls them unlike.
 
     answers: rows of `classify.answer`, in the order of arrays.
     """
-    rows = max(1, -(-len(arrays) // columns))
-    figure, axes = axes_mm(TWO_COLUMNS, 24 * rows + 10, rows, columns, squeeze=False)
+    rows = max(1, math.ceil(len(arrays) / columns))
+    figure, axes = _cells(rows, columns, 24 * rows + 10)
     colours = {"below": COLOURS[0], "above": COLOURS[1]}
-    for axis in axes.flat:
-        axis.axis("off")
     for axis, picture, answer in zip(axes.flat, arrays, answers.itertuples(), strict=False):
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
-        axis.axis("on")
-        axis.set(xticks=[], yticks=[])
+        show(axis, picture)
+        axis.set_frame_on(True)
         axis.spines[:].set(visible=True, lw=2, color=GREY if answer.unlike else colours[answer.side])
         axis.set_title(f"{answer.file[-12:]}\n{answer.score:.3f}", fontsize=5)
     names = "below the threshold", "above the threshold", "not like the training images"

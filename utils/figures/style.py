@@ -10,6 +10,8 @@ from ..workspace import write_whole
 ONE_COLUMN, TWO_COLUMNS = 89, 183  # mm
 COLOURS = ("#0072B2", "#D55E00")  # normal, pneumonia (Okabe and Ito 2008)
 GREY, ACCENT = "#6E6E6E", "#009E73"
+GRID = {"lw": 0.3, "color": "#DDDDDD"}  # lines behind the data
+GUESSING = {"color": GREY, "lw": 0.6, "ls": ":"}  # a line to compare with
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Arial", "Helvetica", "DejaVu Sans"],
@@ -30,8 +32,6 @@ STYLE = {
     "svg.hashsalt": "chest-xray-notebooks",  # the same figure gives the same file
     "figure.constrained_layout.use": True,
 }
-
-
 UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
@@ -55,9 +55,15 @@ def note(synthetic):
     return "synthetic phantom" if synthetic else ""
 
 
-def axes_mm(width, height, rows=1, columns=1, **kwargs):
-    """A figure and its axes, `width` and `height` in mm."""
-    return plt.subplots(rows, columns, figsize=(width / 25.4, height / 25.4), **kwargs)
+def figure_mm(width, height):
+    """An empty figure, `width` and `height` in mm."""
+    return plt.figure(figsize=(width / 25.4, height / 25.4))
+
+
+def axes_mm(width, height, rows=1, columns=1, **settings):
+    """A figure and its axes, `width` and `height` in mm. settings: those of `plt.subplots`."""
+    figure = figure_mm(width, height)
+    return figure, figure.subplots(rows, columns, **settings)
 
 
 def letters(axes):
@@ -66,12 +72,17 @@ def letters(axes):
         axis.set_title(letter, loc="left", fontweight="bold", fontsize=8)
 
 
-def save(figure, folder, name, kinds=("png", "svg", "pdf")):
-    """Write PNG (600 dpi), SVG and PDF, each whole or not at all; returns the paths."""
+def legend_above(axis, columns=2, at=0.5, **settings):
+    """The legend over the axes, its middle at this share of their width."""
+    axis.legend(loc="lower center", bbox_to_anchor=(at, 1.0), ncols=columns, **settings)
+
+
+def save(figure, folder, name, kinds=("png", "svg", "pdf"), dpi=600):
+    """Write PNG, SVG and PDF, each whole or not at all; returns the paths. dpi: of PNG, and of pictures."""
     paths = []
     for kind in kinds:
         content = io.BytesIO()
         with plt.rc_context(STYLE):
-            figure.savefig(content, format=kind, dpi=600, metadata=UNDATED.get(kind))
+            figure.savefig(content, format=kind, dpi=dpi, metadata=UNDATED.get(kind))
         paths.append(write_whole(folder / f"{name}.{kind}", content.getvalue()))
     return paths

@@ -13,12 +13,10 @@ import pandas as pd
 from .. import metrics, predict, runs, workspace
 from ..data import gate, images, manifest
 from ..sources import drive, files
-from ..workspace import digest, write_whole
 
-COMPARED = ("normals_scoring_higher", "pneumonias_scoring_lower")
-COLUMNS = ["file", "score", "side", "unlike", "problem", *COMPARED]
+COLUMNS = ["file", "score", "side", "unlike", "problem", "normals_scoring_higher", "pneumonias_scoring_lower"]
 COLUMNS += ["threshold", "scope", "run", "model", "manifest", "stamp"]
-TEXTS = {name: str for name in COLUMNS if name not in (*COMPARED, "score", "threshold")}
+NUMBERS = {"score", "normals_scoring_higher", "pneumonias_scoring_lower", "threshold"}
 BATCH = 256  # files between two writings of the table
 SMALLEST = 100  # pixels; the smallest side of a radiograph that can be judged
 LONGEST = 3  # times its width may a radiograph be high, or the reverse
@@ -69,13 +67,15 @@ def open_place(run, place, ws, hide_names=False):
 
 def examples(run, radiographs):
     """Three test images of the data in use, as `open_place` gives files; none if they do not fit the run."""
-    chosen = manifest.select(radiographs.table, "test")
-    chosen = chosen.iloc[[0, len(chosen) // 2, -1]] if len(chosen) else chosen
     if run.card["synthetic"] != radiographs.synthetic:
         print("No example images: a network that learned from radiographs is not applied to the phantom.")
-        chosen = chosen.iloc[:0]
-    pngs = {path: images.encode(radiographs.pixels[row]) for row, path in chosen.path.items()}
-    return {path: ((lambda png=png: png), digest(png)) for path, png in pngs.items()}
+        return {}
+    test, found = manifest.select(radiographs.table, "test"), {}
+    shown = test.iloc[[0, len(test) // 2, -1]] if len(test) else test
+    for row, path in shown.path.items():
+        png = images.encode(radiographs.pixels[row])
+        found[path] = (lambda png=png: png), workspace.digest(png)
+    return found
 
 
 def upload(ws):
@@ -109,7 +109,7 @@ def scope(card):
 def target(run, place, ws):
     """Where the answers about a place go: one file for each place and run."""
     place = str(place) or "examples"
-    return ws.home / "answers" / f"{Path(place).stem[:40]}_{digest(place)[:6]}_{run.name}.csv"
+    return ws.home / "answers" / f"{Path(place).stem[:40]}_{workspace.digest(place)[:6]}_{run.name}.csv"
 
 
 def answer(run, found, path):
@@ -126,26 +126,29 @@ def answer(run, found, path):
     todo = [name for name in found if name not in set(kept.file)]
     if len(kept):
         print(f"{len(kept):,} of {len(found):,} files were answered before and are kept.")
-    write_whole(path, _csv(kept, header=True))
+    workspace.write_whole(path, _csv(kept))
     if todo:
         from .. import saved_models
 
-        network, known, validation = (
-            saved_models.load(run.path / "model.keras"),
-            gate.load(run),
-            run.scores("val"),
-        )
-        card = run.card
+        network = saved_models.load(run.path / "model.keras")
+        known, validation, card = gate.load(run), run.scores("val"), run.card
+        threshold = card["threshold"]["value"]
+        origin = {
+            "threshold": threshold,
+            "scope": scope(card),
+            "run": run.name,
+            "model": card["model_digest"],
+            "manifest": card["manifest"],
+        }
         pictures = images.read_many([found[name][0] for name in todo], "Classifying", _picture)
         for first in range(0, len(todo), BATCH):
             names = todo[first : first + BATCH]
-            batch = list(islice(pictures, len(names)))
-            rows = _answers(run.name, card, network, known, validation, names, batch)
-            rows["stamp"] = [found[name][1] for name in rows.file]
+            rows = _answers(list(islice(pictures, len(names))), network, known, validation, threshold)
+            rows = rows.assign(file=names, stamp=[found[name][1] for name in names], **origin)
             with open(path, "a", encoding="utf8") as file:
                 file.write(_csv(rows, header=False))
     answers = _read(path).set_index("file").loc[list(found)].reset_index()
-    write_whole(path, _csv(answers, header=True))
+    workspace.write_whole(path, _csv(answers))
     return answers
 
 
@@ -154,29 +157,30 @@ def pictures_of(found, names):
     return np.stack([images.read_squashed(found[name][0]()) for name in names])
 
 
-def _csv(rows, header):
-    return rows.reindex(columns=COLUMNS).to_csv(
-        index=False, header=header, float_format="%.6g", lineterminator="\n"
-    )
+def _csv(rows, header=True):
+    rows = rows.reindex(columns=COLUMNS)
+    return rows.to_csv(index=False, header=header, float_format="%.6g", lineterminator="\n")
 
 
 def _read(path):
-    rows = pd.read_csv(path, dtype=TEXTS)
-    return rows.fillna({name: "" for name in TEXTS if name in rows})
+    texts = {name: str for name in COLUMNS if name not in NUMBERS}
+    empty = dict.fromkeys(NUMBERS, "")  # only there a field may be missing: a file may be called NA
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
 
 
 def _kept(run, found, path):
     """Rows of an earlier, perhaps interrupted answer that still hold."""
+    nothing = pd.DataFrame(columns=COLUMNS)
     if not path.exists():
-        return pd.DataFrame(columns=COLUMNS)
+        return nothing
     try:
         rows = _read(path)
-    except (ValueError, UnicodeDecodeError):  # pandas' parser errors are ValueErrors
+    except ValueError:  # pandas' parser errors are ValueErrors
         rows = pd.DataFrame()
     if not {"file", "score", "model", "stamp"} <= set(rows.columns):
         raise runs.RunError(f"{path} exists and is no table of answers. Choose another name for the answers.")
     if list(rows.columns) != COLUMNS:  # written by another version: answered anew
-        return pd.DataFrame(columns=COLUMNS)
+        return nothing
     same = (rows.model == run.card["model_digest"]) & (rows.manifest == run.card["manifest"])
     stamps = rows.file.map({name: stamp for name, (_, stamp) in found.items()})
     return rows[same & (rows.stamp == stamps)].drop_duplicates("file")
@@ -196,31 +200,22 @@ def _picture(raw):
     return images.squash(grey), shape
 
 
-def _answers(run_name, card, network, known, validation, names, batch):
-    """Rows for one batch; each element of batch is what `_picture` gives, or an UnreadableImage."""
-    problems = [str(result) * isinstance(result, images.UnreadableImage) for result in batch]
-    rows = pd.DataFrame({"file": names, "problem": problems})
-    readable = rows.problem == ""
-    if readable.any():
-        pictures, shapes = zip(*[batch[place] for place in np.flatnonzero(readable)], strict=True)
-        pictures = np.stack(pictures)
-        scores = predict.score_pictures(network, pictures)
-        reasons = known.reasons(pictures) if known else [""] * len(pictures)
-        normal, ill = (np.sort(validation.score[those]) for _, those in manifest.classes(validation))
-        rows.loc[readable, "score"] = scores
-        rows.loc[readable, "side"] = np.where(
-            metrics.called(scores, card["threshold"]["value"]), "above", "below"
-        )
-        unlike = [shape or reason for shape, reason in zip(shapes, reasons, strict=True)]
-        rows.loc[readable, "unlike"] = unlike
-        higher = 1 - np.searchsorted(normal, scores, "right") / max(len(normal), 1)
-        rows.loc[readable, "normals_scoring_higher"] = higher
-        lower = np.searchsorted(ill, scores, "left") / max(len(ill), 1)
-        rows.loc[readable, "pneumonias_scoring_lower"] = lower
-    return rows.assign(
-        threshold=card["threshold"]["value"],
-        scope=scope(card),
-        run=run_name,
-        model=card["model_digest"],
-        manifest=card["manifest"],
-    )
+def _answers(batch, network, known, validation, threshold):
+    """What one batch is answered; each element of it is what `_picture` gives, or an UnreadableImage."""
+    rows = pd.DataFrame({"problem": ["" if isinstance(result, tuple) else str(result) for result in batch]})
+    usable = rows.index[rows.problem == ""]
+    if usable.empty:
+        return rows
+    pictures, shapes = zip(*[batch[place] for place in usable], strict=True)
+    pictures = np.stack(pictures)
+    scores = predict.score_pictures(network, pictures)
+    reasons = known.reasons(pictures) if known else [""] * len(pictures)
+    normal, ill = (np.sort(validation.score[those]) for _, those in manifest.classes(validation))
+    answers = {
+        "score": scores,
+        "side": np.where(metrics.called(scores, threshold), "above", "below"),
+        "unlike": [shape or reason for shape, reason in zip(shapes, reasons, strict=True)],
+        "normals_scoring_higher": 1 - np.searchsorted(normal, scores, "right") / max(len(normal), 1),
+        "pneumonias_scoring_lower": np.searchsorted(ill, scores, "left") / max(len(ill), 1),
+    }
+    return rows.join(pd.DataFrame(answers, index=usable))

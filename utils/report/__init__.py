@@ -1,4 +1,4 @@
-"""What goes into a report: tables (numbers as text, and files), documents (words, one zip)."""
+"""What goes into a report: tables (numbers as text, files), documents (words of templates/, a zip)."""
 
 from . import documents, tables
 

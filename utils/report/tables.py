@@ -34,14 +34,10 @@ def save_table(table, folder, name):
     return [write_whole(folder / f"{name}.{kind}", text) for kind, text in texts.items()]
 
 
-def save_evaluation(run, folder, scores, results, drawn, tables, resamples):
-    """Write metrics.json, tables/ and figures/ of one evaluation of test scores; returns their paths.
-
-    drawn: {name: Figure}. tables: {name: further table}. resamples: how often patients were drawn
-    for the intervals.
-    """
+def numbers(run, scores, results, resamples):
+    """The text of metrics.json: every number of one evaluation of test scores, and what it rests on."""
     threshold = run.card["threshold"]
-    numbers = {
+    found = {
         "part": "test",
         "images": len(scores),
         "patients": int(scores.patient.nunique()),
@@ -54,7 +50,16 @@ def save_evaluation(run, folder, scores, results, drawn, tables, resamples):
             "at the validation threshold": metrics.confusion(scores, threshold["value"]),
         },
     }
-    written = [write_whole(folder / "metrics.json", json.dumps(numbers, indent=2) + "\n")]
+    return json.dumps(found, indent=2) + "\n"
+
+
+def save_evaluation(run, folder, scores, results, drawn, tables, resamples):
+    """Write metrics.json, tables/ and figures/ of one evaluation of test scores; returns their paths.
+
+    results: `evaluation.results`. drawn: {name: Figure}. tables: {name: further table}. resamples: how
+    often patients were drawn for the intervals.
+    """
+    written = [write_whole(folder / "metrics.json", numbers(run, scores, results, resamples))]
     for name, table in {"test_metrics": with_intervals(results), **tables}.items():
         if note := style.note(run.card["synthetic"]):
             table = table.rename_axis(f"{table.index.name or 'row'}; {note}")

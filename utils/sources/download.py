@@ -11,13 +11,15 @@ from tqdm.auto import tqdm
 
 from ..data.formats import SUFFIXES
 from ..workspace import write_whole
+from .files import DataError
 
 CHUNK = 2**20  # bytes read at a time
-PAUSES = (1, 2, 4, 8, 16, 32)  # seconds before each further try
+PAUSES = (1, 2, 4, 8, 16, 32, None)  # seconds before trying again; None: give up
+BUSY = (408, 429, 500, 502, 503, 504)  # answers of a server that may soon have a better one
 TIMEOUT = 60  # seconds without an answer
 
 
-class DownloadError(RuntimeError):
+class DownloadError(DataError):
     """A file that could not be downloaded; the message says why and what to do."""
 
 
@@ -33,12 +35,12 @@ def fetch(address, target):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
-    for pause in (*PAUSES, None):
+    for pause in PAUSES:
         try:
             _go_on(address, partial)
             return partial.replace(target)
         except urllib.error.HTTPError as error:
-            if error.code not in (408, 429, 500, 502, 503, 504) or pause is None:
+            if error.code not in BUSY or pause is None:
                 raise DownloadError(f"{address} answers {error.code} {error.reason}.") from None
         except (OSError, HTTPException) as error:  # no connection, or it broke off
             if pause is None:
@@ -56,10 +58,10 @@ def _go_on(address, partial):
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # more is there than the file has: begin again
-            partial.unlink()
-            raise ConnectionError("the part on disk does not fit") from None
-        raise
+        if error.code != 416:
+            raise
+        partial.unlink()  # more is there than the file has: begin again
+        raise ConnectionError("the part on disk does not fit") from None
     with answer:
         if answer.headers.get_content_type() == "text/html":
             raise DownloadError(
@@ -67,21 +69,17 @@ def _go_on(address, partial):
             )
         if answer.status != 206:  # the server sends everything again
             have = 0
-        size = have + int(answer.headers["Content-Length"])
+        missing = int(answer.headers["Content-Length"])
         free = shutil.disk_usage(partial.parent).free
-        if free < size - have:
+        if free < missing:
             raise DownloadError(
                 f"{partial.parent} has {free / 1e9:.1f} GB free, but {address} needs "
-                f"{(size - have) / 1e9:.1f} GB. Free some space, or choose another folder with CXR_HOME."
+                f"{missing / 1e9:.1f} GB. Free some space, or choose another folder with CXR_HOME."
             )
-        with open(partial, "r+b" if have else "wb") as file:
-            file.seek(have)
-            with tqdm(
-                total=size, initial=have, desc=partial.stem, unit="B", unit_scale=True, mininterval=1
-            ) as bar:
-                while piece := answer.read(CHUNK):
-                    file.write(piece)
-                    bar.update(len(piece))
+        size = have + missing
+        watched = tqdm.wrapattr(answer, "read", size, initial=have, desc=partial.stem, mininterval=1)
+        with watched as body, open(partial, "ab" if have else "wb") as file:
+            shutil.copyfileobj(body, file, CHUNK)
     if partial.stat().st_size != size:
         raise ConnectionError(f"{partial.stat().st_size:,} of {size:,} bytes arrived")
 
@@ -95,15 +93,14 @@ def from_records(address, folder):
 
     records = folder.parent / "download"
     for split in ("train", "test"):
-        parts = [
-            fetch(f"{address}/{split}/{what}.tfrec", records / split / what) for what in ("paths", "images")
-        ]
-        pairs = tf.data.Dataset.zip(*(tf.data.TFRecordDataset(str(part)) for part in parts))
+        paths = fetch(f"{address}/{split}/paths.tfrec", records / split / "paths")
+        contents = fetch(f"{address}/{split}/images.tfrec", records / split / "images")
+        pairs = tf.data.Dataset.zip(*(tf.data.TFRecordDataset(str(file)) for file in (paths, contents)))
         try:
-            for path, image in pairs.as_numpy_iterator():
+            for path, content in pairs.as_numpy_iterator():
                 label, name = PurePosixPath(path.decode()).parts[-2:]
                 if name.lower().endswith(SUFFIXES):  # not .DS_Store
-                    write_whole(folder / split / label / name, image)
+                    write_whole(folder / split / label / name, content)
         except tf.errors.DataLossError:
             shutil.rmtree(records)
             raise DownloadError(f"The records from {address} arrived damaged and were removed.") from None
@@ -112,8 +109,8 @@ def from_records(address, folder):
     return folder
 
 
-def from_kaggle(handle, folder=None):
-    """Fetch Kaggle's copy; it stays where kagglehub keeps it, perhaps read-only, so `folder` is not used."""
+def from_kaggle(handle):
+    """Fetch Kaggle's copy and return its folder: where kagglehub keeps it, perhaps read-only."""
     try:
         import kagglehub
 

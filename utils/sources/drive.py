@@ -1,6 +1,6 @@
-"""Google Drive: mount it in Colab; fetch and store single files through PyDrive2 without mounting.
+"""Google Drive: mount it in Colab; fetch single files through PyDrive2 without mounting.
 
-PyDrive2 signs in and renews the token; its own file methods are not used: they neither retry nor resume.
+PyDrive2 signs in, renews the token and lists files. It never tries again and cannot resume: that is here.
 No flush() here: Colab uploads by itself, and flush_and_unmount takes Drive away from the running notebook.
 """
 
@@ -15,18 +15,17 @@ from time import sleep
 
 import httplib2
 from googleapiclient.errors import HttpError
-from googleapiclient.http import HttpRequest, MediaFileUpload
 from oauth2client.client import AccessTokenRefreshError, GoogleCredentials
 from pydrive2.auth import AuthError, GoogleAuth, LoadAuth
 from pydrive2.drive import GoogleDrive
+from pydrive2.files import ApiRequestError
 from tqdm.auto import tqdm
 
 from ..workspace import DRIVE, check_connected, in_colab
+from .download import BUSY, PAUSES
 
 CHUNK = 16 * 2**20  # bytes per request: all that is lost when the line drops, and all that memory holds
-PAUSES = (1, 2, 4, 8, 16, 32, None)  # seconds before asking again; None: give up
-SHARED = {"supportsAllDrives": True}
-PAGE = re.compile(rb"\s*<(!doctype html|html)", re.I)  # where bytes or JSON should be
+WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.I)  # where bytes or JSON should be
 RESTART = "Choose Runtime > Disconnect and delete runtime, and run this notebook again."
 ADVICE = {  # what a failure says: what to do; the first that fits
     "unsupported in|no module": "That works only in Colab (with its standard runtimes).",
@@ -95,16 +94,18 @@ def file_id(link):
     return found[1]
 
 
-def _ask(drive, what, question):
-    """question(files, http) with Drive's v2 files() and PyDrive2's http; patient while Google is busy."""
-    session = LoadAuth(lambda drive: (drive.auth.service.files(), drive.http))  # renews the token first
+def _ask(drive, what, question, *details):
+    """The answer of question(*details), which asks Google; patient while it is busy. Raises DriveError."""
     for pause in PAUSES:
         try:
-            return question(*session(drive))
-        except HttpError as error:
-            reason = "a web page" if PAGE.match(error.content) else f"{error.reason} {error.error_details}"
-            busy = error.resp.status in (408, 429, 500, 502, 503, 504) or "ateLimitExceeded" in reason
-            failure = f"status {error.resp.status}" + f": {reason}" * (error.resp.status < 500)
+            return question(*details)
+        except (HttpError, ApiRequestError) as error:
+            refusal = error.args[0] if isinstance(error, ApiRequestError) else error  # PyDrive2 wraps it
+            status = refusal.resp.status
+            page = WEB_PAGE.match(refusal.content)
+            reason = "a web page" if page else f"{refusal.reason} {refusal.error_details}"
+            busy = status in BUSY or "ateLimitExceeded" in reason
+            failure = f"status {status}: {reason}" if status < 500 else f"status {status}"
         except (AuthError, AccessTokenRefreshError) as error:
             busy, failure = (getattr(error, "status", 0) or 0) >= 500, f"token: {error}"
         except (OSError, HTTPException, httplib2.HttpLib2Error, ValueError) as error:  # ValueError: not JSON
@@ -115,19 +116,15 @@ def _ask(drive, what, question):
         sleep(pause)
 
 
-def _list(drive, query, what, token=None):
-    """All files that a Drive v2 query finds, from the page `token` on: dictionaries."""
-    ask = {"q": query, "pageToken": token, "maxResults": 1000, "includeItemsFromAllDrives": True, **SHARED}
-    page = _ask(drive, what, lambda files, http: files.list(**ask).execute(http=http))
-    more = page.get("nextPageToken")
-    return page["items"] + (_list(drive, query, what, more) if more else [])
-
-
 def _find(drive, key):
-    """Metadata of the file with the id `key`, or of the newest zip in the folder with that id."""
-    file = _ask(drive, key, lambda files, http: files.get(fileId=key, **SHARED).execute(http=http))
+    """The PyDrive2 file (a dictionary) with the id `key`, or the newest zip in the folder with that id."""
+    file = drive.CreateFile({"id": key})
+    _ask(drive, key, file.FetchMetadata)
     if file["mimeType"].endswith(".folder"):
-        folder, inside = file["title"], _list(drive, f"'{key}' in parents and trashed = false", file["title"])
+        folder, inside = file["title"], []
+        pages = drive.ListFile({"q": f"'{key}' in parents and trashed = false", "maxResults": 1000})
+        while pages.get("pageToken", "first") is not None:
+            inside += _ask(drive, folder, pages.GetList)
         zips = [x for x in inside if x["title"].lower().endswith(".zip")]
         if not zips:
             names = ", ".join(sorted(x["title"] for x in inside)[:8]) or "nothing"
@@ -143,25 +140,29 @@ def _md5(path):
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
+@LoadAuth  # PyDrive2 renews the token first where it has expired
+def _piece(drive, file, first):
+    """Bytes of a file, CHUNK of them from byte `first` on: (the place of the first one, bytes)."""
+    size, wanted = int(file["fileSize"]), {"range": f"bytes={first}-{first + CHUNK - 1}"}
+    answer, body = drive.http.request(file["downloadUrl"], headers=wanted)
+    if answer.get("content-range") == f"bytes {first}-{first + len(body) - 1}/{size}":
+        return first, body
+    if answer.status == 200 and len(body) == size:  # all of it
+        return 0, body
+    if answer.status >= 300 or WEB_PAGE.match(body):
+        raise HttpError(answer, body)
+    raise ConnectionError("incomplete answer")
+
+
 def _download(drive, file, partial):
     """Complete `partial`, going on from what an earlier attempt left there."""
     size, what = int(file["fileSize"]), file["title"]
-
-    def piece(_, http):  # -> where it belongs, bytes
-        wanted = {"range": f"bytes={have}-{min(have + CHUNK, size) - 1}"}
-        answer, body = HttpRequest(http, lambda *x: x, file["downloadUrl"], headers=wanted).execute()
-        if answer.get("content-range") == f"bytes {have}-{have + len(body) - 1}/{size}":
-            return have, body
-        if answer.status == 200 and len(body) == size:  # the range was not honoured
-            return 0, body
-        raise HttpError(answer, body) if PAGE.match(body) else ConnectionError("incomplete answer")
-
     with open(partial, "ab") as out, tqdm(total=size, unit="B", unit_scale=True, desc=what) as bar:
         have = out.tell() if out.tell() <= size else 0
         if (free := shutil.disk_usage(partial.parent).free) < size - have:
             raise _error(f"{what} has {size / 1e6:,.0f} MB", f"no space: {free / 1e6:,.0f} MB are free")
         while have < size:
-            have, body = _ask(drive, what, piece)
+            have, body = _ask(drive, what, _piece, drive, file, have)
             out.truncate(have)
             have += out.write(body)
             bar.update(have - bar.n)
@@ -188,32 +189,6 @@ def fetch(link, target, drive=None):
     except OSError as error:
         raise _error(f"{target} cannot be written", error) from None
     raise DriveError(f"{file['title']} arrived damaged twice (its MD5 differs). Run this cell again.")
-
-
-def store(path, folder_id="root", drive=None):
-    """Upload a file into a Drive folder, in place of the one with its name there; returns its id.
-
-    folder_id: id or link; "root" is My Drive. drive: from `sign_in`. Raises DriveError.
-    """
-    path, name = Path(path), Path(path).name
-    if not path.is_file():
-        raise DriveError(f"There is no file {path} to store on Google Drive.")
-    drive, md5 = drive or sign_in(), _md5(path)
-    folder = folder_id if folder_id == "root" else file_id(folder_id)
-    title = re.sub(r"([\\'])", r"\\\1", name)
-    found = _list(drive, f"title = '{title}' and '{folder}' in parents and trashed = false", name)
-    found = [x for x in found if x["title"] == name and "md5Checksum" in x]  # a folder may have the name too
-    done = next((x for x in found if x["md5Checksum"] == md5), None)
-    media = MediaFileUpload(path, chunksize=CHUNK, resumable=True)
-    media.has_stream = lambda: False  # a stream would be sent empty where the token expires in mid-chunk
-    call = {"media_body": media, "fields": "id,md5Checksum", **SHARED}
-    call |= {"fileId": found[0]["id"]} if found else {"body": {"title": name, "parents": [{"id": folder}]}}
-    request = _ask(drive, name, lambda files, _: (files.update if found else files.insert)(**call))
-    while done is None:
-        done = _ask(drive, name, lambda _, http: request.next_chunk(http=http)[1])
-    if done["md5Checksum"] != md5:
-        raise DriveError(f"{name} arrived damaged on Drive (its MD5 differs). Run this cell again.")
-    return done["id"]
 
 
 def prove_writable(folder):

@@ -2,12 +2,13 @@
 
 import io
 import zipfile
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import PurePosixPath
 
 from ..data import manifest
 from ..data.formats import SUFFIXES, UnreadableImage
 
-MAX_BYTES = 500_000_000  # larger members of a zip are no radiographs
+MAX_BYTES = 500_000_000  # larger files are no radiographs; a zip may hold such a one in a few bytes
 
 
 class DataError(RuntimeError):
@@ -22,20 +23,27 @@ def gather(place):
     """
     if not place.is_dir():
         _open_zip(place)  # says what is wrong with anything else
-    found, pictures = every(place), {}
-    for name, (reader, stamp) in found.items():
-        if PurePosixPath(name).suffix.lower() in SUFFIXES:  # some archives hold the tree twice
-            pictures.setdefault(PurePosixPath(name).parts[-3:], (name, reader, f"{name} {stamp}"))
-    readers = {name: reader for name, reader, _ in pictures.values()}
-    own = [name for name in found if PurePosixPath(name).name == manifest.PUBLIC.name]
-    if own and place.is_dir():
-        own = [place / own[0]] if own[0] == manifest.PUBLIC.name else []
-    elif own:
-        try:
-            own = [io.BytesIO(found[own[0]][0]())]
-        except UnreadableImage as error:
-            raise DataError(f"{own[0]} in {place} cannot be used: {error}.") from None
-    return readers, [stamp for _, _, stamp in pictures.values()], own[0] if own else None
+    found, images = every(place), {}
+    for name in found:
+        path = PurePosixPath(name)
+        if path.suffix.lower() in SUFFIXES:
+            images.setdefault(path.parts[-3:], name)  # some archives hold the tree twice
+    readers = {name: found[name][0] for name in images.values()}
+    stamps = [f"{name} {found[name][1]}" for name in images.values()]
+    return readers, stamps, _own_manifest(place, found)
+
+
+def _own_manifest(place, found):
+    """The manifest at a folder's top, or anywhere in a zip, as `manifest.read` takes it; or None."""
+    if place.is_dir():
+        return place / manifest.PUBLIC.name if manifest.PUBLIC.name in found else None
+    for name, (reader, _) in found.items():
+        if PurePosixPath(name).name == manifest.PUBLIC.name:
+            try:
+                return io.BytesIO(reader())
+            except UnreadableImage as error:
+                raise DataError(f"{name} in {place} cannot be used: {error}.") from None
+    return None
 
 
 def every(place):
@@ -44,28 +52,28 @@ def every(place):
     Whether a file is an image shows only when it is read: DICOM files often have no suffix. The
     stamp changes when the file does. Raises DataError for a damaged zip.
     """
+    found = {}
     if place.suffix.lower() == ".zip" or (place.is_file() and zipfile.is_zipfile(place)):
         archive = _open_zip(place)
-        members = [info for info in archive.infolist() if not info.is_dir()]
-        found = {i.filename: (archive.read, i, i.file_size, f"{i.file_size} {i.CRC}") for i in members}
+        for member in archive.infolist():
+            if not member.is_dir():
+                reader = partial(_read, partial(archive.read, member), member.file_size)
+                found[member.filename] = reader, f"{member.file_size} {member.CRC}"
     else:
-        paths = sorted(place.rglob("*")) if place.is_dir() else [place]
         base = place if place.is_dir() else place.parent
-        found = {}
-        for path in filter(Path.is_file, paths):
-            size, changed = path.stat().st_size, path.stat().st_mtime_ns
-            found[path.relative_to(base).as_posix()] = Path.read_bytes, path, size, f"{size} {changed}"
-    return {
-        name: ((lambda file=file: _whole(*file)), stamp)
-        for name, (*file, stamp) in sorted(found.items())
-        if not _is_hidden(name)
-    }
+        for path in place.rglob("*") if place.is_dir() else [place]:
+            if path.is_file():
+                facts = path.stat()
+                reader = partial(_read, path.read_bytes, facts.st_size)
+                found[path.relative_to(base).as_posix()] = reader, f"{facts.st_size} {facts.st_mtime_ns}"
+    return {name: found[name] for name in sorted(found) if not _is_hidden(name)}
 
 
-def _whole(read, file, size):
+def _read(read, size):
+    """The bytes that `read` gives, unless there are too many of them."""
     if size > MAX_BYTES:
         raise UnreadableImage(f"the file is too large, {size / 1e9:.1f} GB; no radiograph is")
-    return read(file)
+    return read()
 
 
 def _is_hidden(name):
@@ -75,9 +83,7 @@ def _is_hidden(name):
 def _open_zip(path):
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as file:
-            start = file.read(64)
-        hint = (
-            "a web page saved under this name" if b"<" in start[:16] else "perhaps cut off while downloading"
-        )
+            web_page = b"<" in file.read(16)
+        hint = "a web page saved under this name" if web_page else "perhaps cut off while downloading"
         raise DataError(f"{path} is not a zip archive ({hint}). Download it again.")
     return zipfile.ZipFile(path)

@@ -4,16 +4,15 @@ Order, when nothing is set: CXR_DATA; the packed cache of an earlier session; a 
 the project's home (on Drive in Colab); in Colab Google's public copy, then Kaggle's; the phantom.
 """
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..data import cache, formats, images, manifest
-from ..workspace import digest, in_colab
-from . import download, files
+from ..workspace import in_colab
+from . import download, files, packing
 from .files import DataError
 from .phantom import MARK, write_phantom
 
@@ -24,15 +23,10 @@ ADDRESSES = {  # both give the files of Kermany et al. 2018, about 1.2 GB
 }
 FOLDERS = ("chest_xray", "ChestXRay2017")
 ARCHIVES = ("chest_xray.zip", "ChestXRay2017.zip", "chest-xray-pneumonia.zip", "archive.zip")
-FETCHERS = {"download": download.from_records, "kaggle": download.from_kaggle}
-EXPECTED = "Expected are the folders NORMAL and PNEUMONIA, as in chest_xray/train/NORMAL/IM-0115-0001.jpeg."
 HOW_TO_GET_IMAGES = (
     "to use real radiographs from elsewhere, put the folder chest_xray or the file chest_xray.zip "
     "(doi 10.17632/rscbjbr9sj) into {home}, or set CXR_DATA to where it lies."
 )
-
-
-OWN = "For two classes of your own, describe them once: see notebook 01."
 REPACK = "Delete this file and run notebook 01 again."
 
 
@@ -95,20 +89,22 @@ def _places(ws, routes):
         if not ws.data.exists():
             raise DataError(f"CXR_DATA is {ws.data}, but nothing is there. Correct the path or unset it.")
         if ws.data.suffix.lower() in formats.SUFFIXES:
-            raise DataError(f"CXR_DATA is one image, {ws.data}; it must be a folder or a zip. {EXPECTED}")
+            raise DataError(
+                f"CXR_DATA is one image, {ws.data}; it must be a folder or a zip. {packing.EXPECTED}"
+            )
         yield Source("folder" if ws.data.is_dir() else "zip", ws.data)
         return
+    packs = sorted((ws.home / "cache").glob("*.h5"), key=lambda path: path.stat().st_mtime)
+    online = tuple(routes) != ROUTES or (in_colab() and not ws.quick)  # where asked for, or in Colab
     for route in routes:
         if route == "cache":
-            packs = (ws.home / "cache").glob("*.h5")
-            found = sorted(packs, key=lambda path: path.stat().st_mtime)[-1:]
+            found = packs[::-1]  # the newest first
         elif route == "folder":
             found = [ws.home / name for name in FOLDERS if (ws.home / name).is_dir()]
         elif route == "zip":
             found = [ws.home / name for name in ARCHIVES if (ws.home / name).is_file()]
-        else:  # from elsewhere: by itself only in Colab, or where the routes are named
-            named = tuple(routes) != ROUTES  # then the user asks for it
-            found = [ADDRESSES[route]] if named or (in_colab() and not ws.quick) else []
+        else:
+            found = [ADDRESSES[route]] if online else []
         yield from (Source(route, where) for where in found)
     yield Source("phantom", ws.scratch / "phantom")
 
@@ -117,30 +113,35 @@ def load(ws, routes=ROUTES):
     """Return the Radiographs in use, packing them first where that has not been done yet.
 
     routes: the places to try, in order, from ROUTES; CXR_DATA, where set, is the only one. A
-    download that fails is explained, and the next route tried. The packed cache is named after
-    the files it came from, so changed files are packed anew and an earlier cache is never
-    overwritten. Raises DataError if nothing usable is found.
+    download that fails or a damaged packed file is explained, and the next place tried. The packed
+    cache is named after the files it came from, so changed files are packed anew and an earlier cache
+    is never overwritten. Raises DataError if nothing usable is found.
     """
+    damaged = None
     for source in _places(ws, routes):
+        if source.kind == "phantom" and damaged:
+            raise damaged  # real radiographs were meant
         try:
             return _load(source, ws)
         except DataError as error:
-            if source.kind not in ADDRESSES:
+            if source.kind not in (*ADDRESSES, "cache"):
                 raise
+            if source.kind == "cache":
+                damaged = error
             print(f"{error} Going on without it.")
 
 
 def _load(source, ws):
     if source.kind == "cache":
-        packed = _copy_once(source.where, ws.scratch / "cache")
+        packed = packing.copy_once(source.where, ws.scratch / "cache")
     else:
-        packed = _pack(source, ws)
+        folder = _folder(source, ws)
+        where = folder if source.kind == "phantom" else ws.scratch / "cache"
+        packed = packing.pack(folder, where, source.where)
         if source.kind != "phantom":
-            try:
-                _copy_once(packed, ws.home / "cache")
-            except OSError as error:  # Drive is full or gone; the local copy is good
-                print(f"The packed file could not be kept in {ws.home} ({error}); it will be made again.")
+            packing.keep(packed, ws.home / "cache")
     try:
+        cache.check(packed)
         pixels, table, present, problems, origin = cache.read(packed)
     except images.UnreadableImage as error:
         raise DataError(f"{error}. {REPACK}") from None
@@ -164,52 +165,16 @@ def open_files(ws):
     return files.gather(source.where)[0]
 
 
-def _pack(source, ws):
-    folder = source.where
-    if source.kind in ADDRESSES:
-        try:
-            folder = FETCHERS[source.kind](source.where, ws.scratch / "chest_xray")
-        except download.DownloadError as error:
-            raise DataError(str(error)) from None
+def _folder(source, ws):
+    """The folder or zip with the image files of a source; downloaded or made where they are not there yet."""
+    if source.kind == "download":
+        return download.from_records(source.where, ws.scratch / "chest_xray")
+    if source.kind == "kaggle":
+        return download.from_kaggle(source.where)
     if source.kind == "phantom":
-        folder = folder.with_name("phantom-quick" if ws.quick else "phantom")
         print(f"NOTE: using the SYNTHETIC PHANTOM; {HOW_TO_GET_IMAGES.format(home=ws.home)}")
+        folder = source.where.with_name("phantom-quick") if ws.quick else source.where
         if not (folder / manifest.PUBLIC.name).exists():
             write_phantom(folder, patients=160 if ws.quick else 480)
-    readers, stamps, own = files.gather(folder)
-    if not readers:
-        raise DataError(f"There is no image file in {folder}. {EXPECTED}")
-    if not own and not any(
-        part in manifest.CLASS_NAMES for name in readers for part in PurePosixPath(name).parts
-    ):
-        tops = sorted({PurePosixPath(name).parent.name or name for name in readers})[:5]
-        raise DataError(
-            f"No folder NORMAL or PNEUMONIA in {folder}; found: {', '.join(tops)}. {EXPECTED} {OWN}"
-        )
-    try:
-        table = manifest.read(own or manifest.PUBLIC)  # a manifest beside the images wins
-    except manifest.ManifestError as error:
-        raise DataError(str(error)) from None
-    name = digest("\n".join([manifest.digest(table), *stamps]))
-    packed = (folder if source.kind == "phantom" else ws.scratch / "cache") / f"{name}.h5"
-    if not packed.exists():
-        problems = cache.write(readers, table, packed, origin=source.where)
-        if not packed.exists():
-            first = problems[problems.problem != "missing"].iloc[0]
-            raise DataError(
-                f"None of the {len(readers):,} images in {folder} is a radiograph of the manifest in use. "
-                f"The first, {first.path}: {first.problem}. {EXPECTED}"
-            )
-    return packed
-
-
-def _copy_once(path, folder):
-    """`path` in `folder`: copied there, whole or not at all, unless it is there already."""
-    target = folder / path.name
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        print(f"Copying {path.name} ({path.stat().st_size / 1e6:,.0f} MB) to {folder}")
-        partial = target.with_name(target.name + ".part")
-        shutil.copyfile(path, partial)
-        partial.replace(target)
-    return target
+        return folder
+    return source.where

@@ -1,5 +1,6 @@
 """The state of an unfinished training, kept at every epoch end so that a disconnect costs little."""
 
+import contextlib
 import io
 import json
 import time
@@ -7,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from filelock import Timeout
 
 from .. import runs, workspace
 from ..backend import keras
@@ -77,7 +79,7 @@ def _content(model, epoch, validate, card):
 
 
 def _read(path):
-    """The state in a file: {epoch, history, card, variables, best}; None if it is missing or damaged."""
+    """The state in a file: {epoch, history, card, variables, best}; None if it cannot be used."""
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.testzip():
@@ -87,6 +89,8 @@ def _read(path):
         texts = json.loads(str(arrays.pop("texts")))
         best = [arrays.pop(f"best{i}") for i in range(sum(name.startswith("best") for name in arrays))]
         variables = [arrays[f"variable{i}"] for i in range(len(arrays))]
+        if not all(np.isfinite(value).all() for value in variables):
+            return None  # a network that broke down cannot go on
     except Exception:  # whatever is wrong with it, the other file may be whole
         return None
     return texts | {"variables": variables, "best": (texts["best_epoch"], best)}
@@ -103,45 +107,105 @@ def restore(model, state):
 
 
 def find(ws, wanted):
-    """Unfinished runs that can go on, newest first: yields (Run, state).
+    """Unfinished runs that can go on: yields (Run, state); state is None where no whole one is left.
 
     wanted: card entries that must be the same, such as recipe, seed and manifest. The state is the
-    later one of the run folder here and of its copy in the project's home.
+    later one of the run folder here and of its copy in the project's home. Runs with a state come
+    first, and of these the newest.
     """
-    wanted = json.loads(json.dumps(wanted))  # tuples are lists in a card
-    for run in reversed(runs.own_runs(ws)):
-        card = run.card
-        if card["finished"] or any(card.get(key) != value for key, value in wanted.items()):
+    _restore_cards(ws)
+    without = []
+    for run in _alike(ws, wanted):
+        if run.finished:
             continue
         places = {ws.local_runs / run.name, ws.runs / run.name}
         states = [state for place in places if (state := Slots(place / "resume").newest)]
         if states:
             yield run, max(states, key=lambda state: state["epoch"])
+        else:
+            without.append(run)
+    for run in without:
+        yield run, None
 
 
+def finished_but_interrupted(ws, wanted):
+    """The newest run with these card entries that was finished, but not returned by its training; or None."""
+    alike = [run for run in _alike(ws, wanted) if run.finished and run.card.get("delivered") is False]
+    return alike[0] if alike else None
+
+
+def _alike(ws, wanted):
+    """Own runs with these card entries, newest first."""
+    wanted = json.loads(json.dumps(wanted))  # tuples are lists in a card
+    return [run for run in reversed(runs.own_runs(ws)) if wanted.items() <= run.card.items()]
+
+
+def _restore_cards(ws):
+    """Write a run's card anew where it is damaged and a state still holds it."""
+    for folder in {*ws.local_runs.glob("*/resume"), *ws.runs.glob("*/resume")}:
+        run = runs.Run(folder.parent)
+        try:
+            _ = run.card
+        except runs.RunError:
+            if state := Slots(folder).newest:
+                runs.write_card(run.path, state["card"])
+                print(f"The card of {run.name} was damaged; it is restored from the kept state.")
+
+
+@contextlib.contextmanager
 def start_or_go_on(trainer, choices, circumstances, ws, afresh):
-    """The Run to train, and its state: an unfinished run with the same choices; or a new one, and None.
+    """The Run to train and its state: an unfinished run with the same choices, or a new one.
 
-    choices: the part of the card that must be the same. circumstances: the part that may differ.
-    Raises TrainingError if the place of the runs is gone.
+    choices: the part of the card that must be the same. circumstances: the part that may differ. The
+    state is None where the training begins with epoch 1. While the context is open, no other process
+    of this machine trains this run. Raises TrainingError if one does, or the place of the runs is gone.
     """
+    run, state, lock = _choose(trainer, choices, circumstances, ws, afresh)
+    try:
+        yield run, state
+    finally:
+        lock.release()
+
+
+def _choose(trainer, choices, circumstances, ws, afresh):
     try:
         workspace.check_connected(ws.runs)
     except OSError as error:
         raise TrainingError(f"{error}. Run the Setup cell again before you train.") from None
     for run, state in () if afresh else find(ws, choices):
+        lock = _lock(ws, run)
         try:
-            restore(trainer, state)
+            if state:
+                restore(trainer, state)
         except ValueError:
             print(
                 f"The unfinished run {run.name} cannot go on here: it was computed in "
                 f"{run.card['precision']} on {run.card['device']} with commit {run.card['code']}."
             )
+            lock.release()
             continue
-        run, epoch = bring_back(run, ws), state["epoch"]
-        earlier = state["card"].get("continued", [])
-        run.update_card(continued=[*earlier, {"after_epoch": epoch} | circumstances])
-        of = choices["recipe"]["epochs"]
-        print(f"Going on with the unfinished run {run.name} after epoch {epoch} of {of}.")
-        return run, state
-    return runs.create(ws, choices | circumstances), None
+        run = bring_back(run, ws)
+        if state:
+            epoch, earlier = state["epoch"], state["card"].get("continued", [])
+            run.update_card(continued=[*earlier, {"after_epoch": epoch} | circumstances])
+            of = choices["recipe"]["epochs"]
+            print(f"Going on with the unfinished run {run.name} after epoch {epoch} of {of}.")
+        else:
+            run.update_card(**circumstances)
+            print(f"The unfinished run {run.name} has no whole state, so it begins again with epoch 1.")
+        return run, state, lock
+    run = runs.create(ws, choices | circumstances)
+    return run, None, _lock(ws, run)
+
+
+def _lock(ws, run):
+    """The lock of a run on this machine, held; the system frees it when the process ends."""
+    lock = workspace.lock(ws.local_runs / run.name)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise TrainingError(
+            f"The run {run.name} is being trained at this moment, in another notebook or process. Wait until "
+            "it is done, stop it there, or set START_AFRESH = True to train another network."
+        ) from None
+    return lock

@@ -1,6 +1,6 @@
 """What makes a run out of a network: the saved file, its validation scores, threshold and gate."""
 
-from .. import metrics, predict, runs
+from .. import metrics, predict, runs, workspace
 from ..data import gate
 
 
@@ -9,9 +9,8 @@ def finish(run, network, radiographs, validation, **entries):
 
     validation: rows of `radiographs.table`. entries: further ones for the card.
     """
-    partial = run.path / "partial.keras"
-    network.save(partial)
-    partial.replace(run.path / "model.keras")
+    with workspace.whole(run.path / "model.keras") as partial:
+        network.save(partial)
     scores = predict.score_table(network, radiographs.pixels, validation)
     run.write_scores("val", scores)
     development = radiographs.table[radiographs.table.split != "test"]

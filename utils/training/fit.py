@@ -97,37 +97,56 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
         network = build_network(recipe)
         trainer = compile_network(network, recipe, len(batches), seed)
     card = _card(recipe, network, radiographs, training, validation, seed, fold)
-    run, state = checkpoint.start_or_go_on(trainer, card, _circumstances(trainer, precision), ws, afresh)
-    batches.go_to(state["epoch"] if state else 0)
-    copy = mirror.Mirror(run, ws)
-    copy.claim_name()
-    print(f"Training {recipe.name}: {recipe.epochs} epochs, {len(training):,} images. Run folder: {run.path}")
-    validate = Validate(network, radiographs, validation, run, state)
-    progress = ShowProgress(validate, recipe.epochs, len(batches))
-    around = [validate, progress, *callbacks(run), checkpoint.KeepState(run, validate, copy)]
-    kept = "the last epoch"
-    try:
-        run_epochs(trainer, batches, recipe, card["class_weights"], around, len(validate.rows))
-    except KeyboardInterrupt:
-        if not (validate.rows and workspace.in_notebook()):
-            raise  # in a plain process, Ctrl-C is a pause
-        epoch, best = validate.best
-        kept = f"epoch {epoch}, which has the lowest validation loss; stopped by the user"
-        network.set_weights(best)
-        print(f"Stopped after epoch {len(validate.rows)} of {recipe.epochs}. Kept is epoch {epoch}.")
-    except Exception as error:
-        if not re.search("ResourceExhausted|MemoryError|out of memory|RESOURCE_EX", f"{type(error)} {error}"):
-            raise
-        raise TrainingError(
+    if not afresh and (run := checkpoint.finished_but_interrupted(ws, card)):
+        print(f"This training was finished before: {run.name}. For another network: START_AFRESH = True.")
+        return mirror.deliver(mirror.Mirror(run, ws))
+    machine = _circumstances(trainer, precision)
+    with checkpoint.start_or_go_on(trainer, card, machine, ws, afresh) as (run, state):
+        batches.go_to(state["epoch"] if state else 0)
+        print(f"Training {recipe.name}: {recipe.epochs} epochs, {len(training):,} images.", end=" ")
+        print(f"Run folder: {run.path}")
+        copy = mirror.Mirror(run, ws)
+        copy.claim_name()
+        validate = Validate(network, radiographs, validation, run, state)
+        progress = ShowProgress(validate, recipe.epochs, len(batches))
+        keep = checkpoint.KeepState(run, validate, copy)
+        around = [validate, progress, *callbacks(run), keep]
+        kept = "the last epoch"
+        try:
+            run_epochs(trainer, batches, recipe, card["class_weights"], around, len(validate.rows))
+        except KeyboardInterrupt:
+            if not (validate.rows and workspace.in_notebook()):
+                raise  # in a plain process, Ctrl-C is a pause
+            epoch, best = validate.best
+            kept = f"epoch {epoch}, which has the lowest validation loss; stopped by the user"
+            network.set_weights(best)
+            print(f"Stopped after epoch {len(validate.rows)} of {recipe.epochs}. Kept is epoch {epoch}.")
+        except Exception as error:
+            raise _in_words(error, recipe, run) or error from None
+        finally:
+            progress.close()
+        about = {"kept": kept, "seconds": round(validate.seconds, 1), "delivered": False}
+        try:
+            finish(run, model.in_float32(network), radiographs, validation, **about)
+        except Exception as error:
+            raise _in_words(error, recipe, run) or error from None
+        return mirror.deliver(copy)
+
+
+def _in_words(error, recipe, run):
+    """A TrainingError for what a user can mend, None for what no user can."""
+    text = f"{type(error)} {error}"
+    if re.search("No space left|quota|Read-only|Permission denied|Input/output", text):
+        return TrainingError(
+            f"{run.path} cannot be written ({error}). Is the disk full? Free some space and run this cell "
+            "again: the training goes on after the last complete epoch."
+        )
+    if re.search("ResourceExhausted|MemoryError|out of memory|RESOURCE_EX", text):
+        return TrainingError(
             f"The memory does not hold batches of {recipe.batch_size} images. Restart the runtime and use "
             f'changed["batch_size"] = {max(recipe.batch_size // 2, 1)} in the Settings cell.'
-        ) from None
-    finally:
-        progress.close()
-    seconds = round(validate.seconds, 1)
-    finish(run, model.in_float32(network), radiographs, validation, kept=kept, seconds=seconds)
-    mirror.discard(run.path / "resume")
-    return copy.finish()
+        )
+    return None
 
 
 def _card(recipe, network, radiographs, training, validation, seed, fold):

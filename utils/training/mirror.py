@@ -4,12 +4,13 @@ A training works on the local disk. No failure of the copy stops or spoils it: a
 once, the copy is tried again, and what is missing is made good later.
 """
 
+import contextlib
 import os
 import shutil
 
 from .. import runs, workspace
 
-NOT_COPIED = ("resume", "*.part", "partial.keras")  # what a training needs while it runs
+NOT_COPIED = ("resume", ".*")  # what a training needs while it runs, and files half written
 
 
 def put(path, content):
@@ -23,11 +24,11 @@ def put(path, content):
 
 
 class Mirror:
-    """The copy of one run folder. `needed` is False where the home is on the local disk anyway."""
+    """The copy of one run folder in the home. `needed` is False where the run lies there already."""
 
     def __init__(self, run, ws):
-        self.run, self.target = run, ws.runs / run.name
-        self.needed, self.failing = ws.local_runs != ws.runs, False
+        self.run, self.ws, self.target = run, ws, ws.runs / run.name
+        self.needed, self.failing = run.path != self.target, False
 
     def claim_name(self):
         """Begin the copy with the card, so that no other session takes the name of this run."""
@@ -57,9 +58,16 @@ class Mirror:
         return True
 
     def finish(self):
-        """Move a finished run to its copy; returns the Run where it is now."""
+        """Move a finished run to its copy; returns the Run where it is now.
+
+        If another session has finished the same run there, that one stays, and this one gets a
+        name of its own.
+        """
         if not self.needed:
             return self.run
+        if self._finished_elsewhere():
+            self.target = self.target.with_name(runs.free_name(self.ws, self.run.name))
+            print(f"Another session finished {self.run.name}, too. This one is kept as {self.target.name}.")
         if self.attempt(self._copy_all):
             shutil.rmtree(self.run.path)
             return runs.Run(self.target)
@@ -68,6 +76,13 @@ class Mirror:
             "project's folder can be written, run the setup cell of any notebook: it moves the run there."
         )
         return self.run
+
+    def _finished_elsewhere(self):
+        try:
+            there = runs.Run(self.target).card
+        except runs.RunError:
+            return False
+        return there["finished"] and there["model_digest"] != self.run.card["model_digest"]
 
     def _copy_all(self):
         kept = shutil.ignore_patterns(*NOT_COPIED)
@@ -78,16 +93,25 @@ class Mirror:
                 if file.is_file():
                     self._copy(file)
         discard(self.target / "resume")
+        for left in self.target.rglob(".*.part*"):  # of attempts that broke off
+            left.unlink()
 
     def _copy(self, path):
         target = self.target / path.relative_to(self.run.path)
         content = path.read_bytes()
         if target.exists() and target.read_bytes() == content:
             return
-        target.parent.mkdir(exist_ok=True)
-        partial = target.with_name(target.name + ".part")
-        put(partial, content)
-        partial.replace(target)
+        with workspace.whole(target) as partial:
+            put(partial, content)
+
+
+def deliver(copy):
+    """Clear up behind a finished run, move it to its copy, and note that it was returned; returns the Run."""
+    discard(copy.run.path / "resume")
+    run = copy.finish()
+    with contextlib.suppress(OSError):  # then the same run is returned once more
+        run.update_card(delivered=True)
+    return run
 
 
 def bring_back(run, ws):
