@@ -68,11 +68,10 @@ class TestTrace(keras.callbacks.Callback):
         found = metrics.measure(predict.score_table(network, self.radiographs.pixels, test), 0.5)
         row = {"epoch": epoch + 1} | found[tables.MEASURES].to_dict()
         path = self.run.path / "test_trace.csv"
-        earlier = None
-        if path.exists():  # after a break, it may hold later epochs, which are repeated
-            earlier = pd.read_csv(path).query("epoch <= @epoch")
-        rows = pd.concat([earlier, pd.DataFrame([row])])
-        workspace.write_whole(path, rows.to_csv(index=False, float_format="%.6g"))
+        earlier = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=list(row))
+        rows = earlier[earlier.epoch <= epoch].to_dict("records")  # after a break, later epochs are repeated
+        table = pd.DataFrame([*rows, row])
+        workspace.write_whole(path, table.to_csv(index=False, float_format="%.6g"))
 
 
 def compiling(run):

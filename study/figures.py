@@ -5,19 +5,8 @@ import itertools
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from utils.figures.style import (
-    ACCENT,
-    COLOURS,
-    GREY,
-    GRID,
-    GUESSING,
-    ONE_COLUMN,
-    TWO_COLUMNS,
-    axes_mm,
-    legend_above,
-    letters,
-    styled,
-)
+from utils.figures import style
+from utils.figures.style import ACCENT, COLOURS, GREY, ONE_COLUMN, TWO_COLUMNS, axes_mm, letters, styled
 
 PUBLISHED = 482 / 624  # the published starting point
 MEASURES = {
@@ -44,14 +33,14 @@ FRAMINGS = {  # changes of the counterfactual, for a percentage kept, and how th
 
 @styled
 def trace(test, history):
-    """Validation and test accuracy of one training. test: what was scored on the way. history: its history.csv."""
+    """Validation and test accuracy of one training. test: as scored on the way. history: its history.csv."""
     figure, axis = axes_mm(ONE_COLUMN, 60)
     axis.plot(history.epoch, history.val_accuracy, color=GREY, lw=0.8, label="validation")
     axis.plot(test.epoch, test.accuracy, "o-", ms=2, lw=0.8, color=COLOURS[1], label="official test set")
     axis.axhline(PUBLISHED, color="black", lw=0.8, ls="--", label="published, 77.24 %")
     axis.set(xlabel="epoch", ylabel="accuracy at 0.5 (axis starts at 0.7)")
     axis.set(xlim=(0, history.epoch.max()), ylim=(0.7, 1.005))
-    legend_above(axis, columns=3, columnspacing=1)
+    style.legend_above(axis, columns=3, columnspacing=1)
     return figure
 
 
@@ -68,7 +57,7 @@ def two_by_two(table):
             axis.plot(place + aside + spread, values, marker, ms=3, mfc="none", color=colour, label=label)
             axis.hlines(values.mean(), place + aside - 0.11, place + aside + 0.11, color=colour, lw=2)
         axis.set(ylabel=title, xticks=(0, 1), xticklabels=NETWORKS, xlim=(-0.5, 1.5))
-        axis.grid(axis="y", **GRID)
+        axis.grid(axis="y", **style.GRID)
     axes[0].axhline(PUBLISHED, color="black", lw=0.8, ls="--", label="published accuracy, 77.24 %")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     letters(axes)
@@ -114,7 +103,7 @@ def left_out(table):
             difference = rows - full[name][rows.index]
             axis.plot(difference, np.full(len(rows), place), "o", ms=3, mfc="none", color="black")
             axis.plot(difference.mean(), place, "|", ms=9, mew=2, color=ACCENT)
-        axis.axvline(0, **GUESSING)
+        axis.axvline(0, **style.GUESSING)
         axis.set(yticks=range(len(cells)), yticklabels=[f"without {cell}" for cell in cells])
         axis.set(ylim=(len(cells) - 0.5, -0.5), xlabel=f"change of {MEASURES[name]}")
         axis.xaxis.set_major_locator(MaxNLocator(5))
@@ -138,6 +127,6 @@ def record(published, ours):
     axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
     axis.set(xlabel="accuracy on the official test set (axis starts at 0.76)", xlim=(0.76, 1))
     axis.xaxis.set_major_locator(MaxNLocator(6))
-    axis.grid(axis="x", **GRID)
+    axis.grid(axis="x", **style.GRID)
     axis.legend(loc="lower left")
     return figure

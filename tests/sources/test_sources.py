@@ -7,7 +7,7 @@ import pytest
 from conftest import make_workspace
 from PIL import Image
 
-from utils import sources
+from utils import sources, workspace
 from utils.data import manifest
 from utils.sources import download, files, own_data
 from utils.sources import radiographs as finding
@@ -58,6 +58,11 @@ def test_second_load_opens_the_same_pack(tmp_path, phantom_folder, capfd):
     later = make_workspace(tmp_path)  # CXR_DATA not set any more: the packed cache is found
     assert sources.find(later).where == pack
     assert sources.load(later).digest == sources.load(ws).digest
+    with workspace.whole(pack.with_name("another.h5")) as partial:  # a newer one, not complete yet
+        partial.write_bytes(b"half a file")
+        assert partial.parent == pack.parent and sources.find(later).where == pack
+        partial.write_bytes(pack.read_bytes())
+    assert sources.find(later).where == pack.with_name("another.h5")
 
 
 def test_truncated_image_is_reported_and_harms_no_earlier_pack(tmp_path, phantom_folder):

@@ -94,7 +94,8 @@ def _places(ws, routes):
             )
         yield Source("folder" if ws.data.is_dir() else "zip", ws.data)
         return
-    packs = sorted((ws.home / "cache").glob("*.h5"), key=lambda path: path.stat().st_mtime)
+    found = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
+    packs = sorted(found, key=lambda path: path.stat().st_mtime)
     online = tuple(routes) != ROUTES or (in_colab() and not ws.quick)  # where asked for, or in Colab
     for route in routes:
         if route == "cache":
