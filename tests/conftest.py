@@ -68,13 +68,14 @@ def phantom_folder(tmp_path_factory):
 def own_folder(tmp_path, phantom_folder):
     """Pictures under other names: two class folders, equal file names in both, patients in the names."""
     table = manifest.read(phantom_folder / "data_manifest.csv")
+    healthy = table.path[table.label == "NORMAL"]
     for number, row in enumerate(table.itertuples()):
         label = "ill" if row.label == "PNEUMONIA" else "well"
         target = tmp_path / "own" / label / f"P{number // 2:03d}_{number % 2}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(phantom_folder / row.path, target)
         if number < 40 and label == "ill":  # the same name in both classes
-            shutil.copy(phantom_folder / table.path.iloc[-1 - number], tmp_path / "own" / f"Q{number}.jpg")
+            shutil.copy(phantom_folder / healthy.iloc[number], tmp_path / "own" / f"Q{number}.jpg")
             (tmp_path / "own" / f"Q{number}.jpg").rename(
                 tmp_path / "own" / "well" / target.name.replace("P", "P9")
             )

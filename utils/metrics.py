@@ -248,5 +248,7 @@ def logistic(ill, inputs, offset, weights, steps=30):
             curvature = np.einsum("rn,in,jn->rij", weights * fitted * (1 - fitted), inputs, inputs)
             change = np.einsum("rij,rj->ri", np.linalg.pinv(curvature, hermitian=True), gradient)
             coefficients = coefficients + np.clip(change, -5, 5)
+            if np.abs(change).max() < 1e-12:
+                break
     coefficients[~(np.abs(change).max(axis=1) < 1e-6)] = np.nan
     return coefficients

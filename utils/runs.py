@@ -102,7 +102,7 @@ class Run:
     def scores(self, part):
         """The stored scores of 'val' or 'test', or None if that part was never scored."""
         path = self.path / f"scores_{part}.csv"
-        return pd.read_csv(path, dtype=manifest.TYPES) if path.exists() else None
+        return manifest.from_csv(path) if path.exists() else None
 
     def write_scores(self, part, scores):
         """Keep scores with the run. Test scores are never overwritten; validation scores may be

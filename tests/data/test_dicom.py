@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
+from utils import workspace
 from utils.data import dicom, images
 
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -184,3 +186,26 @@ def test_without_the_packages_the_reason_names_them(tmp_path):
         [sys.executable, "-c", code, tmp_path / "a.dcm"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == dicom.MISSING
+
+
+READ = """
+import sys, warnings
+from utils.data import images
+for name in sys.argv[1:]:
+    try:
+        images.read(name)
+    except images.UnreadableImage as error:
+        print(error)
+"""
+
+
+def test_what_libraries_say_about_a_file_never_reaches_the_output(tmp_path):
+    Image.new("L", (9, 9)).save(tmp_path / "cut.tif")
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "cut.tif").read_bytes()[:8])
+    data = dataset(ramp())
+    data.Modality = "Doe^Jane"
+    (tmp_path / "odd.dcm").write_bytes(encoded(data))
+    Image.new("1", (11_000, 9_000)).save(tmp_path / "large.png")
+    command = [sys.executable, "-c", READ, *map(str, sorted(tmp_path.iterdir()))]
+    done = subprocess.run(command, cwd=workspace.PROJECT, capture_output=True, text=True)
+    assert done.stderr == "" and "Doe" not in done.stdout and done.stdout.count("\n") == 2

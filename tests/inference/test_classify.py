@@ -57,7 +57,7 @@ def test_every_file_of_a_folder_gets_an_answer_or_a_reason(run, place, tmp_path)
     assert answers.problem[["empty.png", "page.jpg", "notes"]].tolist() == [
         "the file is empty",
         "this is a web page saved under an image's name; download it again",
-        "this is not an image file",
+        images.NO_IMAGE,
     ]
     good = answers[answers.problem == ""]
     assert good.score.between(0, 1).all() and answers.score[answers.problem != ""].isna().all()

@@ -347,6 +347,16 @@ def test_of_a_folder_the_newest_zip_is_fetched(server, google, tmp_path):
     assert len(server.asked("GET /drive/v2/files?")) == 3  # pages of two
 
 
+@pytest.mark.parametrize("fault", [fault for fault in PASSING if fault not in ("short", "whole")])
+def test_faults_while_a_folder_is_listed_lose_no_file(server, google, tmp_path, fault):
+    folder = server.add("data", mimeType=FOLDER)
+    for i in range(5):
+        server.add(f"{i}.zip", content(i, 100), folder)  # the last one is the newest, on the third page
+    server.faults = [None, None, fault, None, fault]  # the second page and the third
+    assert drive.fetch(folder, tmp_path / "x.zip", google).read_bytes() == content(4, 100)
+    assert server.injected[fault] == 2 and not server.faults
+
+
 def test_a_folder_without_a_zip_says_what_is_there(server, google, tmp_path):
     folder = server.add("data", mimeType=FOLDER)
     for name in ("c.txt", "a.txt", "b.txt"):

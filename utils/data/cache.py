@@ -178,8 +178,8 @@ def read(path):
         with h5py.File(path) as file:
             if file.attrs["preprocessing"] != PREPROCESSING:
                 raise images.UnreadableImage(f"{path} was packed by another version of this project")
-            table = pd.read_csv(io.StringIO(file["manifest"].asstr()[()]), dtype=manifest.TYPES)
-            problems = pd.read_csv(io.StringIO(file["problems"].asstr()[()]))
+            table = manifest.from_csv(io.StringIO(file["manifest"].asstr()[()]))
+            problems = pd.read_csv(io.StringIO(file["problems"].asstr()[()]), keep_default_na=False)
             present, dataset, origin = file["present"][:], file["pixels"], file.attrs["origin"]
             shape, at = (len(table), images.SIDE, images.SIDE), dataset.id.get_offset()
             if (

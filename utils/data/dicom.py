@@ -1,6 +1,8 @@
 """A DICOM radiograph -> uint8 grey picture. Nothing else of the header leaves this module."""
 
 import io
+import logging
+import warnings
 
 import numpy as np
 
@@ -30,6 +32,10 @@ def read(raw):
         from pydicom import pixels
     except ImportError:
         raise UnreadableImage(MISSING) from None
+    # pydicom's warnings may quote the header
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"(pydicom|pylibjpeg)\b")
     try:
         data = pydicom.dcmread(io.BytesIO(raw), force=True)
         _check(data)

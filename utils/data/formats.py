@@ -1,6 +1,7 @@
 """Which files may be radiographs, and what is said of those that are none."""
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm")
+DECODED = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")  # by Pillow, whatever the file is called
 MAX_PIXELS = 100_000_000  # larger files are refused before they are decoded
 TOO_LARGE = f"it has too many pixels, more than {MAX_PIXELS / 1e6:.0f} million"
 

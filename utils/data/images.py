@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,16 +10,21 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import scipy.fft
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 from . import dicom
-from .formats import MAX_PIXELS, TOO_LARGE, UnreadableImage
+from .formats import DECODED, MAX_PIXELS, TOO_LARGE, UnreadableImage
 
 SIDE = 224  # pixels; pictures are kept squashed to SIDE x SIDE, as the public copies are
 COLOURED = 10  # grey levels between the channels, in the mean, from which a picture is in colour
 AHEAD = 64  # pictures read before they are asked for
+NO_IMAGE = "this is not an image file (JPEG, PNG, TIFF, BMP, GIF, WebP and DICOM can be read)"
+# What Pillow has to say about a file is said here in our words, or does not matter.
+warnings.filterwarnings("ignore", module=r"PIL\b")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read(source, at_least=None):
@@ -54,11 +60,11 @@ def read(source, at_least=None):
 def _opened(raw):
     """A file's bytes as a Pillow picture; what goes wrong while it is in use becomes an UnreadableImage."""
     try:
-        yield Image.open(io.BytesIO(raw))
+        yield Image.open(io.BytesIO(raw), formats=DECODED)
     except UnreadableImage:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImage("this is not an image file") from None
+        raise UnreadableImage(NO_IMAGE) from None
     except Image.DecompressionBombError:
         raise UnreadableImage(TOO_LARGE) from None
     except (OSError, SyntaxError, ValueError) as error:
@@ -154,6 +160,23 @@ def distance(a, b):
     return np.bitwise_count(a ^ b)
 
 
+def alike(fingerprints, most=3):
+    """Pairs of pictures whose fingerprints differ by at most `most` bits: columns first, second, distance.
+
+    fingerprints: texts of 16 hexadecimal digits, in the order of the pictures. first and second are
+    places in that order.
+    """
+    prints = np.array([int(value, 16) for value in fingerprints], np.uint64)
+    found = []
+    for first in range(0, len(prints), 500):  # in portions, so that memory stays small
+        away = distance(prints[first : first + 500, None], prints[None, first:])
+        ones, others = np.nonzero(away <= most)
+        later = ones < others  # each pair once
+        found.append(np.stack([ones + first, others + first, away[ones, others]], axis=1)[later])
+    pairs = np.concatenate(found) if found else np.empty((0, 3), int)
+    return pd.DataFrame(pairs, columns=["first", "second", "distance"])
+
+
 def read_squashed(source):
     """A file, or its bytes, as a squashed picture, uint8 [224, 224]; raises UnreadableImage."""
     return squash(read(source, at_least=2 * SIDE))
@@ -170,9 +193,10 @@ def read_many(readers, desc, make=read_squashed):
         try:
             return make(reader())
         except UnreadableImage as error:
-            return error
+            reason = str(error)
         except Exception as error:  # zip archives have many ways to be damaged
-            return UnreadableImage(f"the file cannot be opened ({error})")
+            reason = f"the file cannot be opened ({error})"
+        return UnreadableImage(reason)  # a new one: that which was raised holds on to the file's bytes
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         started = (pool.submit(one, reader) for reader in readers)

@@ -82,20 +82,27 @@ def divide(table, parts):
 
 
 def read(path=PUBLIC):
-    """Read a manifest and check that it can be relied on. Raises ManifestError."""
+    """Read a manifest, a path or an open file, and check that it can be relied on. Raises ManifestError."""
+    name = getattr(path, "name", path) if hasattr(path, "read") else path
     try:
-        table = pd.read_csv(path, dtype=TYPES)
+        table = from_csv(path)
     except FileNotFoundError:
-        raise ManifestError(f"No manifest at {path}. Copy data_manifest.csv there again.") from None
-    except ValueError as error:  # pandas' parser errors are ValueErrors
-        raise ManifestError(f"{path} is not a readable manifest: {error}") from None
-    missing = [name for name in COLUMNS if name not in table]
+        raise ManifestError(f"No manifest at {name}. Copy data_manifest.csv there again.") from None
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise ManifestError(f"{name} is not a readable manifest, a CSV file in UTF-8: {error}") from None
+    missing = [column for column in COLUMNS if column not in table]
     if missing:
-        raise ManifestError(f"{path} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
+        raise ManifestError(f"{name} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
     faults = problems(table)
     if faults:
-        raise ManifestError(f"{path} cannot be used: " + " ".join(faults))
+        raise ManifestError(f"{name} cannot be used: " + " ".join(faults))
     return table[columns(table)]
+
+
+def from_csv(file):
+    """A table with manifest columns from a CSV file; NA, None and the like are names as any other."""
+    missing = {"score": ["", "nan"]}
+    return pd.read_csv(file, dtype=TYPES, keep_default_na=False, na_values=missing, encoding="utf-8-sig")
 
 
 def problems(table):
@@ -103,6 +110,13 @@ def problems(table):
     found = []
     if table.path.duplicated().any():
         found.append(f"{table.path.duplicated().sum()} paths stand there twice.")
+    empty = (table[["path", "label", "patient"]] == "").any(axis=1).sum()
+    if empty:
+        found.append(f"{empty} rows have no path, label or patient.")
+    if not table.fingerprint.str.fullmatch("[0-9a-f]{16}").all():
+        found.append("A fingerprint must have 16 hexadecimal digits.")
+    if not table.fold.between(-1, FOLDS - 1).all():
+        found.append(f"A fold must be a number from 0 to {FOLDS - 1}, or -1 for test.")
     if "positive" in table:
         if table.groupby("label").positive.nunique().gt(1).any() or table.label.nunique() > 2:
             found.append("There must be two labels, each either positive (1) or not (0).")

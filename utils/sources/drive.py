@@ -34,6 +34,7 @@ ADVICE = {  # what a failure says: what to do; the first that fits
     "timeout": "Try again; if My Drive holds thousands of files at its top, move them into a folder first.",
     "mount failed|already contain": f"Save what is there and not on Drive, if anything. {RESTART}",
     "storageQuota|no space|disk quota": "The disk or Drive is full. Delete files, also in the trash.",
+    "abusive": "Google takes this file for harmful and does not give it away. Make a new zip of the images.",
     "web page|quota": "Too many downloads, or too big for a virus check: use a copy in your own Drive.",
     "read-only|permission denied|not permitted": "You may only read there. Choose another folder.",
     "no such|not connected|input/output|a directory": "Check the path; on Drive, run the Setup cell again.",
@@ -125,11 +126,15 @@ def _find(drive, key):
         pages = drive.ListFile({"q": f"'{key}' in parents and trashed = false", "maxResults": 1000})
         while pages.get("pageToken", "first") is not None:
             inside += _ask(drive, folder, pages.GetList)
-        zips = [x for x in inside if x["title"].lower().endswith(".zip")]
+        zips = [x for x in inside if x["title"].lower().endswith(".zip") and "md5Checksum" in x]
         if not zips:
             names = ", ".join(sorted(x["title"] for x in inside)[:8]) or "nothing"
             raise DriveError(f"The Drive folder {folder} has no zip, but {names} ({len(inside)} files).")
         file = max(zips, key=lambda x: x["modifiedDate"])
+    if file.get("labels", {}).get("trashed"):
+        raise DriveError(
+            f"{file['title']} is in the trash of Google Drive. Restore it there, and run this again."
+        )
     if not {"downloadUrl", "fileSize", "md5Checksum"} <= file.keys():
         raise DriveError(f"{file['title']} is a shortcut or Google document, or its owner forbids downloads.")
     return file

@@ -1,5 +1,6 @@
 """Own radiographs: a folder for each of two classes becomes a manifest that every notebook uses."""
 
+import csv
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -30,7 +31,7 @@ def describe(folder, positive, patient=None):
         )
         patients = paths
     elif str(patient).endswith(".csv"):
-        patients = paths.map(pd.read_csv(patient, dtype=str).set_index("path").patient)
+        patients = paths.map(_patients_in(patient))
     else:
         patients = paths.str.extract(patient).iloc[:, 0]
     fingerprints, unreadable = {}, []
@@ -46,8 +47,52 @@ def describe(folder, positive, patient=None):
         table = _complete(table[paths.isin(fingerprints)], fingerprints.values(), positive)
     except manifest.ManifestError as error:
         raise files.DataError(str(error)) from None
+    _warn_of_copies(table)
     manifest.write(table, target)
     return table
+
+
+def _patients_in(path):
+    """The patients of a CSV file, a Series indexed by relative path. Raises files.DataError."""
+    try:
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python"
+        )
+        return table.assign(path=table.path.str.replace("\\", "/")).set_index("path").patient
+    except FileNotFoundError:
+        raise files.DataError(f"There is no file {path}. Correct the path in patient=...") from None
+    except (OSError, ValueError, AttributeError, csv.Error) as error:
+        raise files.DataError(
+            f"{path} cannot be used ({error}). It must be a CSV file in UTF-8, with columns path and patient."
+        ) from None
+
+
+def _warn_of_copies(table):
+    """Say which pictures look alike across splits, classes or patients. Raises files.DataError for one and
+    the same picture in both classes, for one of the labels must be wrong.
+    """
+    pairs = images.alike(table.fingerprint)
+    first, second = (table.iloc[list(side)].reset_index(drop=True) for side in (pairs.first, pairs.second))
+    labels = first.label != second.label
+    wrong = labels & (pairs.distance == 0)
+    if wrong.any():
+        at = wrong.idxmax()
+        raise files.DataError(
+            f"{wrong.sum()} pictures are in both classes, such as {first.path[at]} and {second.path[at]}. "
+            "One of the labels must be wrong: remove the wrong file, and describe the images again."
+        )
+    test = (first.split == "test") != (second.split == "test")
+    for kind, found in (
+        ("in both classes", labels),
+        ("on both sides of the division into training and test", test),
+        ("of two patients", (first.patient != second.patient) & ~labels & ~test),
+    ):
+        if found.any():
+            at = found.idxmax()
+            print(
+                f"LOOK: {found.sum()} pairs of pictures that are equal or nearly so are {kind}, for example "
+                f"{first.path[at]} and {second.path[at]}. Results will look better than they are."
+            )
 
 
 def _complete(table, fingerprints, positive):

@@ -75,7 +75,7 @@ RECIPES = {
 }
 
 
-# The data handling that the study chose on development images (models/protocol.md).
+# The data handling that the study chose on development images (study/protocol.md).
 CHOSEN = {"area": (0.5, 1.0), "aspect": (1 / 2, 2.0), "contrast": 0.5, "brightness": 0.25, "noise": 12.0}
 RECIPES |= {
     # The record: the small network on small pictures, twice as long as `compact`.

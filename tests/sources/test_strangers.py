@@ -1,0 +1,243 @@
+"""Folders, archives and tables that nobody here made: each is read, or refused in a sentence."""
+
+import io
+import os
+import tarfile
+import zipfile
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from conftest import make_workspace
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+from PIL import Image
+
+from utils import sources
+from utils.data import images, manifest
+from utils.sources import files, own_data
+
+QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def picture(seed, kind="PNG"):
+    """The bytes of a picture of its own."""
+    noise = np.random.default_rng(seed).integers(0, 256, (12, 12), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).resize((240, 240), Image.Resampling.BICUBIC).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.fixture
+def two_classes(tmp_path):
+    """40 pictures in two folders."""
+    for number in range(40):
+        path = tmp_path / "mine" / ("ill" if number % 2 else "well") / f"P{number:02d}_a.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+    return tmp_path / "mine"
+
+
+def test_the_same_picture_in_both_classes_is_refused(two_classes):
+    (two_classes / "well" / "P77_a.png").write_bytes((two_classes / "ill" / "P01_a.png").read_bytes())
+    with pytest.raises(files.DataError, match="1 pictures are in both classes, such as ill/P01_a"):
+        own_data.describe(two_classes, positive="ill", patient=r"(P\d+)_")
+    assert not (two_classes / "data_manifest.csv").exists()
+
+
+def test_equal_pictures_on_both_sides_and_of_two_patients_are_said_loudly(two_classes, capsys):
+    for part in ("train", "test"):
+        for label in ("ill", "well"):
+            (two_classes / part / label).mkdir(parents=True)
+    for number, path in enumerate(sorted(two_classes.glob("*/P*.png"))):
+        path.rename(two_classes / ("train" if number % 4 else "test") / path.parent.name / path.name)
+    copied = sorted((two_classes / "train" / "ill").iterdir())[0]
+    with Image.open(copied) as shown:  # saved again: nearly equal
+        shown.save(two_classes / "test" / "ill" / "P90_a.jpg", quality=90)
+    (two_classes / "train" / "ill" / "P91_a.png").write_bytes(copied.read_bytes())
+    own_data.describe(two_classes, positive="ill", patient=r"(P\d+)_")
+    said = capsys.readouterr().out
+    assert "LOOK: 2 pairs of pictures that are equal or nearly so are on both sides of the division" in said
+    assert "LOOK: 1 pairs of pictures that are equal or nearly so are of two patients" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [("path,patient\n{}", "utf8"), ("path;patient\r\n{}", "utf-8-sig"), ("path\tpatient\r\n{}", "utf8")],
+)
+def test_tables_of_patients_as_other_programs_write_them(two_classes, tmp_path, text, encoding):
+    end = "\r\n" if "\r" in text else "\n"
+    mark = text[4]
+    names = [path.relative_to(two_classes) for path in two_classes.glob("*/*.png")]
+    rows = end.join(f"{str(name).replace('/', chr(92))}{mark}{name.name[:3]}" for name in names)
+    (tmp_path / "patients.csv").write_bytes(text.format(rows).encode(encoding))
+    table = own_data.describe(two_classes, positive="ill", patient=tmp_path / "patients.csv")
+    assert table.patient.tolist() == [path.rpartition("/")[2][:3] for path in table.path]
+
+
+@pytest.mark.parametrize("content", [b"", b"path\n", b"path,patient\n\xff\xfe\xff", b"\x00\x01", None])
+def test_tables_of_patients_that_cannot_be_used_get_words(two_classes, tmp_path, content):
+    if content is not None:
+        (tmp_path / "patients.csv").write_bytes(content)
+    with pytest.raises(files.DataError, match=r"patients\.csv|No patient is known"):
+        own_data.describe(two_classes, positive="ill", patient=tmp_path / "patients.csv")
+
+
+def zipped(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_manifest_with_problems_inside_a_zip_is_named(tmp_path, phantom_folder):
+    table = manifest.read(phantom_folder / "data_manifest.csv")
+    broken = table.assign(patient=["x"] * len(table))
+    members = {"set/data_manifest.csv": broken.to_csv(index=False), "set/NORMAL/a.png": picture(0)}
+    path = zipped(tmp_path / "mine.zip", members)
+    with pytest.raises(
+        files.DataError, match=r"set/data_manifest\.csv in .*mine\.zip cannot be used: 1 patients"
+    ):
+        sources.load(make_workspace(tmp_path / "home", path))
+
+
+OTHERS = {
+    "a 7z": (b"7z\xbc\xaf\x27\x1c" + bytes(50), "is a 7z archive.*Unpack it"),
+    "a rar": (b"Rar!\x1a\x07\x00" + bytes(50), "is a rar archive.*Unpack it"),
+    "a web page": (b"<!DOCTYPE html><html>Sign in</html>", "web page saved under this name"),
+    "cut off": (b"PK\x03\x04" + bytes(50), "cut off while downloading"),
+    "empty": (b"", "not a zip archive"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_archives_are_named_with_what_to_do(tmp_path, kind):
+    content, words = OTHERS[kind]
+    (tmp_path / "images.zip").write_bytes(content)
+    with pytest.raises(files.DataError, match=words):
+        sources.load(make_workspace(tmp_path / "home", tmp_path / "images.zip"))
+
+
+def test_a_tar_gz_and_a_zip_with_a_password_are_named(tmp_path):
+    with tarfile.open(tmp_path / "images.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("NORMAL/a.png"))
+    with pytest.raises(files.DataError, match=r"gzip \(tar\.gz\) archive.*Unpack it"):
+        sources.load(make_workspace(tmp_path / "home", tmp_path / "images.tar.gz"))
+    path = zipped(tmp_path / "locked.zip", {"NORMAL/a.png": picture(0)})
+    content = bytearray(path.read_bytes())
+    content[6] |= 1  # the flag of encryption, in the member's header and in the directory
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(files.DataError, match="locked by a password"):
+        sources.load(make_workspace(tmp_path / "home", path))
+
+
+def test_large_members_of_zeros_cost_no_memory(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "zeros.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(3):
+            with archive.open(f"NORMAL/{number}.png", "w", force_zip64=True) as member:
+                for _ in range(120):
+                    member.write(bytes(10**6))
+    readers = files.every(tmp_path / "zeros.zip")
+    for reader, _ in readers.values():
+        with pytest.raises(images.UnreadableImage, match="too large, 120 MB"):
+            reader()
+
+
+def test_pictures_of_the_same_name_are_all_counted_and_a_doubled_tree_once(tmp_path):
+    same = {f"{top}chest/train/NORMAL/IM-0001-0001.png": picture(1) for top in ("", "chest/")}
+    other = {"more/chest/train/NORMAL/IM-0001-0001.png": picture(2) + b" "}
+    assert len(files.gather(zipped(tmp_path / "doubled.zip", same))[0]) == 1
+    assert len(files.gather(zipped(tmp_path / "both.zip", same | other))[0]) == 2
+
+
+def test_links_and_pipes_are_counted_and_never_followed(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.png").write_bytes(picture(0))
+    (tmp_path / "mine" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "mine" / "loop").symlink_to(tmp_path / "mine")
+    os.mkfifo(tmp_path / "mine" / "pipe.png")
+    assert list(files.every(tmp_path / "mine")) == ["a.png"]
+    said = capsys.readouterr().out
+    assert "Left out: 2 links and folders" in said and "mine" in said
+
+
+def test_names_outside_the_folder_write_nothing(tmp_path):
+    members = {"../../escape/NORMAL/a.png": picture(0), "/abs/NORMAL/b.png": picture(1)}
+    path = zipped(tmp_path / "x.zip", members)
+    with pytest.raises(files.DataError, match="None of the 2 images"):
+        sources.load(make_workspace(tmp_path / "home", path))
+    assert not (tmp_path / "escape").exists() and not (tmp_path.parent / "escape").exists()
+
+
+def test_unreadable_files_leave_memory_as_it_was(tmp_path):
+    junk = os.urandom(16_000_000)
+    before = psutil.Process().memory_info().rss
+    found = list(images.read_many([lambda: b"\xff\xd8\xff" + bytes(junk)] * 120, "Reading"))
+    assert all(isinstance(one, images.UnreadableImage) for one in found)
+    assert psutil.Process().memory_info().rss - before < 300e6
+
+
+@pytest.mark.parametrize(
+    "start", [b"%!PS-Adobe-3.0 EPSF-3.0\n", b"8BPS\0\1", b"SIMPLE  =                    T"]
+)
+def test_formats_that_are_not_listed_are_not_decoded(start):
+    with pytest.raises(images.UnreadableImage, match="not an image file"):
+        images.read(start + bytes(5000))
+
+
+@QUICK
+@given(
+    some.binary(max_size=400),
+    some.sampled_from(["", "PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP"]),
+    some.data(),
+)
+def test_any_bytes_are_a_picture_or_a_reason(content, kind, draw):
+    if kind:
+        whole = bytearray(picture(0, kind))
+        at = draw.draw(some.integers(0, len(whole)))
+        whole[at : at + len(content)] = content
+        content = bytes(whole[: draw.draw(some.integers(0, len(whole)))])
+    try:
+        grey = images.read(content)
+        assert grey.dtype == np.uint8 and grey.ndim == 2
+    except images.UnreadableImage as error:
+        assert str(error)
+
+
+NAMES = some.one_of(
+    some.sampled_from(["None", "NA", "nan", "null", "=1+1", "a\r", "$\\bad_{$"]), some.text(max_size=12)
+)
+
+
+@QUICK
+@given(some.lists(NAMES, min_size=1, max_size=4), some.binary(max_size=20), some.integers(0, 400))
+def test_any_archive_is_read_or_refused_in_words(tmp_path, names, damage, at):
+    content = bytearray(
+        zipped(tmp_path / "x.zip", {f"{n}{i}": b"x" for i, n in enumerate(names)}).read_bytes()
+    )
+    content[at : at + len(damage)] = damage
+    (tmp_path / "x.zip").write_bytes(content)
+    try:
+        for reader, stamp in files.every(tmp_path / "x.zip").values():
+            assert stamp
+            list(images.read_many([reader], "Reading"))
+    except files.DataError as error:
+        assert "x.zip" in str(error)
+
+
+@QUICK
+@given(NAMES.filter(lambda name: name.strip()), some.binary(max_size=60), some.integers(0, 300))
+def test_any_manifest_is_read_as_it_was_written_or_refused_in_words(tmp_path, name, damage, at):
+    table = manifest.read().head(3).assign(patient=[name + "1", name + "2", name + "3"])
+    path = manifest.write(table, tmp_path / "data_manifest.csv")
+    if "\r" not in name:
+        pd.testing.assert_frame_equal(manifest.read(path), table, check_dtype=False)
+    content = bytearray(path.read_bytes())
+    content[at : at + len(damage)] = damage
+    path.write_bytes(content)
+    try:
+        manifest.read(path)
+    except manifest.ManifestError as error:
+        assert "data_manifest.csv" in str(error)
