@@ -59,5 +59,11 @@ def test_scores(run, radiographs=None):
     listed = len(manifest.select(radiographs.listed, "test"))
     if len(test) < listed:
         return scores, f"Only {len(test):,} of {listed:,} test images are there: these scores are not kept."
-    run.write_scores("test", scores)
+    try:
+        run.write_scores("test", scores)
+    except OSError as error:
+        return (
+            scores,
+            f"Scored {len(test):,} test images; {run.path} cannot be written ({error}) to keep them.",
+        )
     return run.scores("test"), f"Scored {len(test):,} test images, once; the scores are kept with the run."

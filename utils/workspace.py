@@ -40,6 +40,34 @@ def check_connected(folder):
         raise OSError(f"{DRIVE.parent} is not connected")
 
 
+def check_writable(folder):
+    """Write, read back and delete a small file in `folder`, which is made if need be; returns the folder.
+
+    Raises OSError if that fails.
+    """
+    folder = Path(folder)
+    check_connected(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".write-test-", buffering=0) as file:
+        file.write(b"test")
+        os.fsync(file.fileno())
+        if Path(file.name).read_bytes() != b"test":
+            raise OSError("input/output error: something else was read back")
+    return folder
+
+
+def save_somewhere(folder, save):
+    """save(folder), or where that cannot be written, the same elsewhere, saying so; returns what `save` returns."""
+    folder = Path(folder)
+    try:
+        check_connected(folder)
+        return save(folder)
+    except OSError as error:
+        other = (Path("/content") if in_colab() else Path(tempfile.gettempdir())) / NAME / folder.name
+        print(f"{folder} cannot be written ({error}). The files go to {other} instead; copy them from there.")
+        return save(other)
+
+
 @dataclass(frozen=True)
 class Workspace:
     """The folders and switches of one session.
@@ -74,6 +102,7 @@ def open_workspace(use_drive=True):
     here = Path("/content/cxr") if in_colab() else PROJECT / "results"
     default = DRIVE / NAME if use_drive and os.path.isdir(DRIVE) else here
     home = Path(os.environ.get("CXR_HOME") or default).expanduser().resolve()
+    home = save_somewhere(home, check_writable)
     scratch = Path("/content/cxr") if in_colab() else home
     data = os.environ.get("CXR_DATA")
     return Workspace(

@@ -5,7 +5,7 @@ import io
 
 import matplotlib.pyplot as plt
 
-from ..workspace import write_whole
+from .. import workspace
 
 ONE_COLUMN, TWO_COLUMNS = 89, 183  # mm
 COLOURS = ("#0072B2", "#D55E00")  # normal, pneumonia (Okabe and Ito 2008)
@@ -78,11 +78,24 @@ def legend_above(axis, columns=2, at=0.5, **settings):
 
 
 def save(figure, folder, name, kinds=("png", "svg", "pdf"), dpi=600):
-    """Write PNG, SVG and PDF, each whole or not at all; returns the paths. dpi: of PNG, and of pictures."""
-    paths = []
+    """Write PNG, SVG and PDF, each whole or not at all; returns the paths. dpi: of PNG, and of pictures.
+
+    Where the folder cannot be written, they are saved elsewhere, and a sentence says where.
+    """
+    files = encode(figure, name, kinds, dpi)
+
+    def write(folder):
+        return [workspace.write_whole(folder / file, content) for file, content in files.items()]
+
+    return workspace.save_somewhere(folder, write)
+
+
+def encode(figure, name, kinds=("png", "svg", "pdf"), dpi=600):
+    """The files of a figure: {file name: bytes}."""
+    files = {}
     for kind in kinds:
-        content = io.BytesIO()
+        file = io.BytesIO()
         with plt.rc_context(STYLE):
-            figure.savefig(content, format=kind, dpi=dpi, metadata=UNDATED.get(kind))
-        paths.append(write_whole(folder / f"{name}.{kind}", content.getvalue()))
-    return paths
+            figure.savefig(file, format=kind, dpi=dpi, metadata=UNDATED.get(kind))
+        files[f"{name}.{kind}"] = file.getvalue()
+    return files

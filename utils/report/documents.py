@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jinja2
 
-from .. import runs
+from .. import runs, workspace
 from ..data import manifest
 from ..evaluation import evaluation
 from ..workspace import write_whole
@@ -23,6 +23,21 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def save(run, folder, scores, results, drawn, further, prevalence, resamples, sentences):
+    """Write everything of one evaluation of test scores: figures, tables, words, and a zip of it all.
+
+    drawn: {name: Figure}. further: {name: table}, beside the main one. prevalence: of the decision
+    curve. The others are those of `write`. Where the folder cannot be written, all is saved elsewhere, and
+    a sentence says where. Returns the paths, the zip first.
+    """
+
+    def into(folder):
+        files = tables.save_evaluation(run, folder, scores, results, drawn, further, resamples)
+        return [write(run, folder, scores, results, prevalence, resamples, files, sentences), *files]
+
+    return workspace.save_somewhere(folder, into)
 
 
 def write(run, folder, scores, results, prevalence, resamples, files, sentences):

@@ -65,5 +65,6 @@ def save_evaluation(run, folder, scores, results, drawn, tables, resamples):
             table = table.rename_axis(f"{table.index.name or 'row'}; {note}")
         written += save_table(table, folder / "tables", name)
     for name, figure in drawn.items():
-        written += style.save(figure, folder / "figures", name)
+        files = style.encode(figure, name)
+        written += [write_whole(folder / "figures" / file, content) for file, content in files.items()]
     return written

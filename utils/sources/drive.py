@@ -5,12 +5,10 @@ No flush() here: Colab uploads by itself, and flush_and_unmount takes Drive away
 """
 
 import hashlib
-import os
 import re
 import shutil
 from http.client import HTTPException
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from time import sleep
 
 import httplib2
@@ -21,7 +19,7 @@ from pydrive2.drive import GoogleDrive
 from pydrive2.files import ApiRequestError
 from tqdm.auto import tqdm
 
-from ..workspace import DRIVE, check_connected, in_colab
+from ..workspace import DRIVE, check_writable, in_colab
 from .download import BUSY, PAUSES
 
 CHUNK = 16 * 2**20  # bytes per request: all that is lost when the line drops, and all that memory holds
@@ -199,11 +197,6 @@ def fetch(link, target, drive=None):
 def prove_writable(folder):
     """Write, read back and delete a small file in `folder`; raises DriveError in words if that fails."""
     try:
-        check_connected(folder)
-        with NamedTemporaryFile(dir=folder, prefix=".write-test-", buffering=0) as file:
-            file.write(b"test")
-            os.fsync(file.fileno())
-            if Path(file.name).read_bytes() != b"test":
-                raise OSError("input/output error: something else was read back")
+        check_writable(folder)
     except OSError as error:
         raise _error(f"{folder} cannot be written", error) from None
