@@ -62,8 +62,5 @@ def test_scores(run, radiographs=None):
     try:
         run.write_scores("test", scores)
     except OSError as error:
-        return (
-            scores,
-            f"Scored {len(test):,} test images; {run.path} cannot be written ({error}) to keep them.",
-        )
+        return scores, f"Scored {len(test):,} test images; they are not kept: {run.path}, {error}."
     return run.scores("test"), f"Scored {len(test):,} test images, once; the scores are kept with the run."

@@ -57,7 +57,10 @@ def check_writable(folder):
 
 
 def save_somewhere(folder, save):
-    """save(folder), or where that cannot be written, the same elsewhere, saying so; returns what `save` returns."""
+    """save(folder); where that cannot be written, the same elsewhere, and a sentence says where.
+
+    save: function of a folder. Returns what it returns.
+    """
     folder = Path(folder)
     try:
         check_connected(folder)
