@@ -107,7 +107,7 @@ def headlines(table, scores):
             found = mean_accuracy([scores[run] for run in part.run])
             row["Accuracy (95 % interval)"] += f" ({found.low:.3f}-{found.high:.3f})"
         row |= {TITLES[measure]: _mean(part[measure]) for measure in MEASURES[1:]}
-        rows.append(row | {"seeds": str(len(part))})
+        rows.append(row | {"networks": f"{len(part)} seeds"})
     others = kept.table("published_record").query("remark.str.startswith('from scratch', na=False)")
     best = others.loc[others.accuracy.idxmax()]  # none of these was chosen on test
     name = f"best published from scratch, not chosen on test: {best.result}"

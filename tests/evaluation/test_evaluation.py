@@ -86,7 +86,8 @@ def test_a_paired_interval_is_narrower_than_an_unpaired_one_and_seeds_widen_it()
     second = first.assign(score=first.score.mask(first.index < 12, 1 - first.score))
     found = compare.paired([first], [second], resamples=400).loc["auc"]
     alone = intervals.evaluate(first, 0.5, 400).loc["auc"]
-    assert found.second < found.first and found.difference == pytest.approx(found.second - found.first)
+    assert found["second"] < found["first"]
+    assert found.difference == pytest.approx(found["second"] - found["first"])
     assert found.high - found.low < alone.high - alone.low
     several = compare.paired([first] * 3, [second, first, first], resamples=400).loc["auc"]
     assert several.low < several.difference < 0 <= several.high  # the worse network may not be drawn

@@ -161,9 +161,9 @@ def distance(a, b):
 
 
 def alike(fingerprints, most=3):
-    """Pairs of pictures whose fingerprints differ by at most `most` bits: columns first, second, distance.
+    """Pairs of pictures whose fingerprints differ by at most `most` bits: columns one, other, distance.
 
-    fingerprints: texts of 16 hexadecimal digits, in the order of the pictures. first and second are
+    fingerprints: texts of 16 hexadecimal digits, in the order of the pictures. one and other are
     places in that order.
     """
     prints = np.array([int(value, 16) for value in fingerprints], np.uint64)
@@ -174,7 +174,7 @@ def alike(fingerprints, most=3):
         later = ones < others  # each pair once
         found.append(np.stack([ones + first, others + first, away[ones, others]], axis=1)[later])
     pairs = np.concatenate(found) if found else np.empty((0, 3), int)
-    return pd.DataFrame(pairs, columns=["first", "second", "distance"])
+    return pd.DataFrame(pairs, columns=["one", "other", "distance"])
 
 
 def read_squashed(source):

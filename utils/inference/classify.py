@@ -210,12 +210,14 @@ def _answers(batch, network, known, validation, threshold):
     pictures = np.stack(pictures)
     scores = predict.score_pictures(network, pictures)
     reasons = known.reasons(pictures) if known else [""] * len(pictures)
-    normal, ill = (np.sort(validation.score[those]) for _, those in manifest.classes(validation))
+    # Rounded, because the last digits depend on which pictures are scored together.
+    compared = scores.astype(float).round(6)
+    normal, ill = (np.sort(validation.score[those].round(6)) for _, those in manifest.classes(validation))
     answers = {
         "score": scores,
         "side": np.where(metrics.called(scores, threshold), "above", "below"),
         "unlike": [shape or reason for shape, reason in zip(shapes, reasons, strict=True)],
-        "normals_scoring_higher": 1 - np.searchsorted(normal, scores, "right") / max(len(normal), 1),
-        "pneumonias_scoring_lower": np.searchsorted(ill, scores, "left") / max(len(ill), 1),
+        "normals_scoring_higher": 1 - np.searchsorted(normal, compared, "right") / max(len(normal), 1),
+        "pneumonias_scoring_lower": np.searchsorted(ill, compared, "left") / max(len(ill), 1),
     }
     return rows.join(pd.DataFrame(answers, index=usable))

@@ -72,7 +72,7 @@ def _warn_of_copies(table):
     the same picture in both classes, for one of the labels must be wrong.
     """
     pairs = images.alike(table.fingerprint)
-    first, second = (table.iloc[list(side)].reset_index(drop=True) for side in (pairs.first, pairs.second))
+    first, second = (table.iloc[list(side)].reset_index(drop=True) for side in (pairs["one"], pairs["other"]))
     labels = first.label != second.label
     wrong = labels & (pairs.distance == 0)
     if wrong.any():
