@@ -1,5 +1,6 @@
 """New radiographs: what comes in, what is answered, what is kept."""
 
+import io
 import shutil
 import subprocess
 import sys
@@ -234,3 +235,26 @@ def test_upload_asks_in_colab_only_and_a_cancel_is_fine(tmp_path, monkeypatch, c
 
     dialog.upload = choose
     assert [path.name for path in Path(classify.upload(ws)).iterdir()] == ["a.png"]
+
+
+def test_a_full_disk_leaves_whole_rows_and_the_next_call_goes_on(run, place, tmp_path, monkeypatch, capsys):
+    path, found = tmp_path / "answers.csv", classify.open_place(run, place, workspace.open_workspace())
+    appended = []
+
+    class Full(io.TextIOWrapper):
+        def write(self, text):
+            appended.append(text)
+            super().write(text if len(appended) == 1 else text[: len(text) // 2])
+            if len(appended) > 1:
+                self.flush()
+                raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(classify, "BATCH", 2)
+        patched.setattr(classify, "open", lambda path, *_, **__: Full(io.FileIO(path, "a")), raising=False)
+        with pytest.raises(runs.RunError, match=r"No space left.*is kept.*goes on from there"):
+            classify.answer(run, found, path)
+    assert len(pd.read_csv(path)) == 2 and path.read_text().endswith("\n")
+    answers = classify.answer(run, found, path)
+    assert answers.file.tolist() == list(found)
+    assert "2 of" in capsys.readouterr().out

@@ -198,9 +198,12 @@ def read_many(readers, desc, make=read_squashed):
             reason = f"the file cannot be opened ({error})"
         return UnreadableImage(reason)  # a new one: that which was raised holds on to the file's bytes
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    bar = tqdm(total=len(readers), desc=desc, unit=" images", mininterval=1)
+    with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
         started = (pool.submit(one, reader) for reader in readers)
         waiting = deque(islice(started, AHEAD))  # only a few pictures ahead, so that memory stays small
-        for _ in tqdm(readers, desc, unit=" images", mininterval=1):
+        for _ in readers:
             waiting.extend(islice(started, 1))
-            yield waiting.popleft().result()
+            done = waiting.popleft().result()
+            bar.update()
+            yield done

@@ -4,6 +4,7 @@ The table grows on disk as it goes, so that an interrupted folder goes on where 
 """
 
 import contextlib
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -119,14 +120,16 @@ def answer(run, found, path):
     words. Rows that are there already, of the same network and unchanged files, are kept. side: of the
     threshold. unlike: why a picture is not like the training radiographs, empty if it is. Two columns
     compare the score with those of the run's validation images: the share of normal ones that score
-    higher, and of pneumonia ones that score lower. Raises runs.RunError if `path` is another kind of file.
+    higher, and of pneumonia ones that score lower. Raises runs.RunError if `path` is another kind of file
+    or cannot be written; what is answered by then is whole.
     """
     path = Path(path)
     kept = _kept(run, found, path)
     todo = [name for name in found if name not in set(kept.file)]
     if len(kept):
         print(f"{len(kept):,} of {len(found):,} files were answered before and are kept.")
-    workspace.write_whole(path, _csv(kept))
+    with _in_words(path):
+        workspace.write_whole(path, _csv(kept))
     if todo:
         from .. import saved_models
 
@@ -145,11 +148,35 @@ def answer(run, found, path):
             names = todo[first : first + BATCH]
             rows = _answers(list(islice(pictures, len(names))), network, known, validation, threshold)
             rows = rows.assign(file=names, stamp=[found[name][1] for name in names], **origin)
-            with open(path, "a", encoding="utf8") as file:
-                file.write(_csv(rows, header=False))
+            with _in_words(path):
+                _append(path, _csv(rows, header=False))
     answers = _read(path).set_index("file").loc[list(found)].reset_index()
-    workspace.write_whole(path, _csv(answers))
+    with contextlib.suppress(OSError):  # then the rows stay in the order in which they were answered
+        workspace.write_whole(path, _csv(answers))
     return answers
+
+
+@contextlib.contextmanager
+def _in_words(path):
+    """Turn what keeps the table from being written into a RunError."""
+    try:
+        yield
+    except OSError as error:
+        raise runs.RunError(
+            f"{path} cannot be written ({error}). What was answered before is kept. Free some space, or "
+            "choose another place for the table, and run this again: it goes on from there."
+        ) from None
+
+
+def _append(path, text):
+    """Append lines to a file, all of them or none."""
+    before = path.stat().st_size
+    try:
+        with open(path, "a", encoding="utf8") as file:
+            file.write(text)
+    except OSError:
+        os.truncate(path, before)
+        raise
 
 
 def pictures_of(found, names):

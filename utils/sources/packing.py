@@ -5,6 +5,7 @@ equal; the last one stays.
 """
 
 import contextlib
+import re
 import shutil
 from pathlib import PurePosixPath
 
@@ -42,10 +43,11 @@ def pack(place, where, origin):
         if not _is_whole(packed):
             try:
                 problems = cache.write(readers, table, packed, origin)
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # HDF5 has its own words for a full disk
+                reason = re.search("error message = '(.*?)'", str(error)) or [error, error]
                 raise DataError(
                     f"The packed file, about {len(table) * images.SIDE**2 / 1e6:,.0f} MB, cannot be written "
-                    f"to {packed.parent} ({error}). Free some space, or name another folder with CXR_HOME."
+                    f"to {packed.parent} ({reason[1]}). Free some space, or name another folder with CXR_HOME."
                 ) from None
             if not packed.exists():
                 first = problems[problems.problem != "missing"].iloc[0]
