@@ -47,7 +47,7 @@ def pack(place, where, origin):
                 reason = re.search("error message = '(.*?)'", str(error)) or [error, error]
                 raise DataError(
                     f"The packed file, about {len(table) * images.SIDE**2 / 1e6:,.0f} MB, cannot be written "
-                    f"to {packed.parent} ({reason[1]}). Free some space, or name another folder with CXR_HOME."
+                    f"to {packed.parent} ({reason[1]}). Free some space, or name another folder: CXR_HOME."
                 ) from None
             if not packed.exists():
                 first = problems[problems.problem != "missing"].iloc[0]
