@@ -201,7 +201,7 @@ def write_whole(path, content):
 def lock(path):
     """A lock on a file or folder, for all processes of this machine; a filelock.FileLock, not yet acquired.
 
-    It lies in the temporary folder: locks on Google Drive and network disks do not hold. The system
+    It lies in the temporary folder: on Google Drive and network disks a lock may not hold. The system
     frees it when the process ends, however it ends.
     """
     name = f"chest-xray-{digest(str(Path(path).absolute()))}.lock"
