@@ -188,13 +188,12 @@ def own_runs(ws):
 
 def all_runs(folder):
     """Runs in a folder, oldest first; folders without a readable card are passed over."""
-    found = []
+    aged = []
     with contextlib.suppress(OSError):  # Drive is gone
         for card in Path(folder).glob("*/card.json"):
             with contextlib.suppress(RunError):
-                _age(Run(card.parent))  # its card can be read
-                found.append(Run(card.parent))
-    return sorted(found, key=_age)
+                aged.append((_age(Run(card.parent)), Run(card.parent)))
+    return [run for _, run in sorted(aged, key=lambda entry: entry[0])]
 
 
 def _age(run):

@@ -153,3 +153,18 @@ def test_a_full_disk_is_said_in_words_and_costs_one_epoch(radiographs, tmp_path,
     (run,) = runs.own_runs(ws)
     assert checkpoint.Slots(run.path / "resume").newest["epoch"] == 1
     assert fit.train(FAST, radiographs, ws) == run and run.finished
+
+
+def test_a_disk_that_is_full_from_the_start_is_said_in_words_and_no_lock_stays(
+    interrupted, radiographs, monkeypatch
+):
+    ws, run = interrupted
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "write_card", full)
+        with pytest.raises(watch.TrainingError, match=r"cannot be written .*No space") as kept:
+            fit.train(FAST, radiographs, ws)
+    assert fit.train(FAST, radiographs, ws) == run and run.finished and kept

@@ -13,6 +13,9 @@ CHEST = ("CHEST", "THORAX", "LUNG", "RIB")
 DECODERS = "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"  # kept by the people who keep pydicom
 COMPRESSED = f"it is compressed; run %pip install {DECODERS} in a cell, and then this notebook again"
 MISSING = f"for DICOM files, run %pip install pydicom {DECODERS} in a cell, and then this notebook again"
+# What these packages have to say may quote the header.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module=r"(pydicom|pylibjpeg)\b")
 
 
 def is_dicom(raw):
@@ -32,10 +35,7 @@ def read(raw):
         from pydicom import pixels
     except ImportError:
         raise UnreadableImage(MISSING) from None
-    # pydicom's warnings may quote the header
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module=r"(pydicom|pylibjpeg)\b")
     try:
         data = pydicom.dcmread(io.BytesIO(raw), force=True)
         _check(data)

@@ -77,8 +77,8 @@ def every(place):
         for path in _walk(place, left_out) if place.is_dir() else [place]:
             try:
                 facts = path.stat()
-            except OSError:
-                left_out.append(f"{path} is a link that leads nowhere")
+            except OSError as error:  # such as a link that leads nowhere
+                left_out.append(f"{path} cannot be opened ({error.strerror})")
                 continue
             if stat.S_ISREG(facts.st_mode):  # not a pipe or a device
                 reader = partial(_read, path.read_bytes, facts.st_size)

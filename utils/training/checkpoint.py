@@ -160,20 +160,17 @@ def start_or_go_on(trainer, choices, circumstances, ws, afresh):
     state is None where the training begins with epoch 1. While the context is open, no other process
     of this machine trains this run. Raises TrainingError if one does, or the place of the runs is gone.
     """
-    run, state, lock = _choose(trainer, choices, circumstances, ws, afresh)
-    try:
-        yield run, state
-    finally:
-        lock.release()
+    with contextlib.ExitStack() as held:  # the lock of the chosen run, released however this ends
+        yield _choose(trainer, choices, circumstances, ws, afresh, held)
 
 
-def _choose(trainer, choices, circumstances, ws, afresh):
+def _choose(trainer, choices, circumstances, ws, afresh, held):
     try:
         workspace.check_connected(ws.runs)
     except OSError as error:
         raise TrainingError(f"{error}. Run the Setup cell again before you train.") from None
     for run, state in () if afresh else find(ws, choices):
-        lock = _lock(ws, run)
+        held.enter_context(_lock(ws, run))
         try:
             if state:
                 restore(trainer, state)
@@ -182,7 +179,7 @@ def _choose(trainer, choices, circumstances, ws, afresh):
                 f"The unfinished run {run.name} cannot go on here: it was computed in "
                 f"{run.card['precision']} on {run.card['device']} with commit {run.card['code']}."
             )
-            lock.release()
+            held.close()
             continue
         run = bring_back(run, ws)
         if state:
@@ -193,19 +190,18 @@ def _choose(trainer, choices, circumstances, ws, afresh):
         else:
             run.update_card(**circumstances)
             print(f"The unfinished run {run.name} has no whole state, so it begins again with epoch 1.")
-        return run, state, lock
+        return run, state
     run = runs.create(ws, choices | circumstances)
-    return run, None, _lock(ws, run)
+    held.enter_context(_lock(ws, run))
+    return run, None
 
 
 def _lock(ws, run):
-    """The lock of a run on this machine, held; the system frees it when the process ends."""
-    lock = workspace.lock(ws.local_runs / run.name)
+    """Take the lock of a run on this machine; returns a context that releases it. Raises TrainingError."""
     try:
-        lock.acquire(blocking=False)
+        return workspace.lock(ws.local_runs / run.name).acquire(blocking=False)
     except Timeout:
         raise TrainingError(
             f"The run {run.name} is being trained at this moment, in another notebook or process. Wait until "
             "it is done, stop it there, or set START_AFRESH = True to train another network."
         ) from None
-    return lock

@@ -4,6 +4,7 @@ The first two functions are the training. Everything that shows it, keeps it saf
 measures it hangs on as callbacks: `watch.Validate`, `watch.ShowProgress`, `checkpoint.KeepState`.
 """
 
+import contextlib
 import dataclasses
 import re
 
@@ -101,7 +102,7 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
         print(f"This training was finished before: {run.name}. For another network: START_AFRESH = True.")
         return mirror.deliver(mirror.Mirror(run, ws))
     machine = _circumstances(trainer, precision)
-    with checkpoint.start_or_go_on(trainer, card, machine, ws, afresh) as (run, state):
+    with _in_words(recipe, ws), checkpoint.start_or_go_on(trainer, card, machine, ws, afresh) as (run, state):
         batches.go_to(state["epoch"] if state else 0)
         print(f"Training {recipe.name}: {recipe.epochs} epochs, {len(training):,} images.", end=" ")
         print(f"Run folder: {run.path}")
@@ -121,32 +122,31 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
             kept = f"epoch {epoch}, which has the lowest validation loss; stopped by the user"
             network.set_weights(best)
             print(f"Stopped after epoch {len(validate.rows)} of {recipe.epochs}. Kept is epoch {epoch}.")
-        except Exception as error:
-            raise _in_words(error, recipe, run) or error from None
         finally:
             progress.close()
         about = {"kept": kept, "seconds": round(validate.seconds, 1), "delivered": False}
-        try:
-            finish(run, model.in_float32(network), radiographs, validation, **about)
-        except Exception as error:
-            raise _in_words(error, recipe, run) or error from None
+        finish(run, model.in_float32(network), radiographs, validation, **about)
         return mirror.deliver(copy)
 
 
-def _in_words(error, recipe, run):
-    """A TrainingError for what a user can mend, None for what no user can."""
-    text = f"{type(error)} {error}"
-    if re.search("No space left|quota|Read-only|Permission denied|Input/output", text):
-        return TrainingError(
-            f"{run.path} cannot be written ({error}). Is the disk full? Free some space and run this cell "
-            "again: the training goes on after the last complete epoch."
-        )
-    if re.search("ResourceExhausted|MemoryError|out of memory|RESOURCE_EX", text):
-        return TrainingError(
-            f"The memory does not hold batches of {recipe.batch_size} images. Restart the runtime and use "
-            f'changed["batch_size"] = {max(recipe.batch_size // 2, 1)} in the Settings cell.'
-        )
-    return None
+@contextlib.contextmanager
+def _in_words(recipe, ws):
+    """Turn what a user can mend, a full disk or too little memory, into a TrainingError."""
+    try:
+        yield
+    except Exception as error:
+        text = f"{type(error)} {error}"
+        if re.search("No space left|quota|Read-only|Permission denied|Input/output", text):
+            raise TrainingError(
+                f"{ws.local_runs} cannot be written ({error}). Is the disk full? Free some space and run "
+                "this cell again: the training goes on after the last complete epoch."
+            ) from None
+        if re.search("ResourceExhausted|MemoryError|out of memory|RESOURCE_EX", text):
+            raise TrainingError(
+                f"The memory does not hold batches of {recipe.batch_size} images. Restart the runtime "
+                f'and use changed["batch_size"] = {max(recipe.batch_size // 2, 1)} in the Settings cell.'
+            ) from None
+        raise
 
 
 def _card(recipe, network, radiographs, training, validation, seed, fold):
