@@ -26,7 +26,8 @@ The study behind the released results, and notebook 6, is in study/. Imports go 
 notebooks down to workspace; pyproject.toml says how, and `make test` checks it.
 """
 
-import os
+import importlib
+import sys
 
 __version__ = "0.2.0"
 
@@ -34,7 +35,8 @@ __version__ = "0.2.0"
 def start(use_drive=True):
     """Open the workspace and print where things stand; the last line of each notebook's setup.
 
-    Does not import TensorFlow, so that it answers at once. Returns the Workspace.
+    Code that was found on Google Drive is copied to the local disk and goes on there. Imports no
+    TensorFlow, so that it answers at once. Returns the Workspace.
     """
     import pandas as pd
 
@@ -43,7 +45,12 @@ def start(use_drive=True):
     from .sources.files import DataError
     from .training import mirror
 
-    if use_drive and workspace.in_colab() and not os.path.isdir(workspace.DRIVE):
+    if workspace.PROJECT.is_relative_to(workspace.DRIVE):
+        sys.path[0] = str(workspace.copy_to_local_disk())
+        for name in [name for name in sys.modules if name.split(".")[0] in ("utils", "study")]:
+            del sys.modules[name]
+        return importlib.import_module("utils").start(use_drive)
+    if use_drive and workspace.in_colab() and not workspace.DRIVE.is_dir():
         from .sources import drive
 
         try:
@@ -51,11 +58,6 @@ def start(use_drive=True):
         except drive.DriveError as error:
             print(f"{error}\nGoing on without Google Drive.\n")
     ws = workspace.open_workspace(use_drive)
-    installed = workspace.versions()
-    device = workspace.device_name()
-    hint = ""
-    if device.startswith("CPU") and workspace.in_colab():
-        hint = " (faster: Runtime > Change runtime type > T4 GPU)"
     try:
         found = str(sources.find(ws))
     except (DataError, UnreadableImage) as error:
@@ -64,9 +66,9 @@ def start(use_drive=True):
     lost = " (NOT on Drive: lost when the runtime ends)" if workspace.in_colab() and not ws.on_drive else ""
     mirror.make_good(ws)
     own = runs.own_runs(ws)
-    print("versions ", ", ".join(f"{name} {version}" for name, version in installed.items()))
-    print("device   ", device + hint)
-    print("code     ", f"{workspace.PROJECT}, version {__version__}, commit {workspace.code_version()}")
+    print("versions ", ", ".join(f"{name} {version}" for name, version in workspace.versions().items()))
+    print("device   ", workspace.device_name() + workspace.advice())
+    print("code     ", f"{workspace.PROJECT}, version {__version__}, {workspace.code_version()}")
     print("results  ", f"{ws.home}{lost}" + (" (quick mode: everything small)" if ws.quick else ""))
     print("images   ", found)
     print("latest   ", own[-1] if own else f"no own run yet; released: {len(runs.all_runs(runs.RELEASED))}")
