@@ -18,7 +18,7 @@ results: .venv/run
 
 # what Colab needs, for the top of somebody's My Drive; networks that no notebook opens by itself stay out
 release:
-	git archive --prefix=chest-xray-notebooks/ -o chest-xray-notebooks.zip HEAD utils study models notebooks \
+	git archive --prefix=chest-xray-notebooks/ -o chest-xray-notebooks.zip HEAD utils study models notebooks examples \
 	    data_manifest.csv requirements.txt README.md LICENSE CITATION.cff \
 	    ':(exclude)models/*best_published*/model.keras' ':(exclude)models/*_compact_seed0/model.keras'
 

@@ -9,6 +9,7 @@ import time
 from . import workspace
 
 NOTEBOOKS = workspace.PROJECT / "notebooks"
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 
 
 def run_series():
@@ -72,14 +73,14 @@ def set_address(url):
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
         slug = url.removeprefix("https://github.com/").removesuffix(".git").strip("/")
-        badge = f"https://colab.research.google.com/github/{slug}/blob/main/notebooks/{path.name}"
+        address = f"https://colab.research.google.com/github/{slug}/blob/main/notebooks/{path.name}"
         for cell in notebook.cells:
             lines = cell.source.split("\n")
             for number, line in enumerate(lines):
                 if line.startswith("REPOSITORY = "):
                     lines[number] = f'REPOSITORY = "{url}"' + line[line.index("  #") :]
-                if line.startswith("[![Open in Colab]"):
-                    lines[number] = line[: line.rindex("(")] + f"({badge})"
+                if line.startswith(("*Open in Colab*", "[![Open in Colab]")):
+                    lines[number] = f"[![Open in Colab]({BADGE})]({address})"
             cell.source = "\n".join(lines)
         workspace.write_whole(path, nbformat.writes(notebook) + "\n")
     print(f"The notebooks now point to {url}.")

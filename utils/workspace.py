@@ -20,7 +20,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 CONTENT = Path("/content")  # the local disk of a Colab runtime
 DRIVE = CONTENT / "drive/MyDrive"
 NAME = "chest-xray-notebooks"
-PARTS = ("utils", "study", "models", "notebooks", "data_manifest.csv", "requirements.txt")  # what runs
+# what runs of the project
+PARTS = ("utils", "study", "models", "notebooks", "examples", "data_manifest.csv", "requirements.txt")
 COMMIT = "$Format:%h$"  # git fills it in where it makes a zip of the project
 RUNTIME_MENU = "Runtime > Change runtime type"
 
