@@ -27,6 +27,7 @@ notebooks down to workspace; pyproject.toml says how, and `make test` checks it.
 """
 
 import importlib
+import os
 import sys
 
 __version__ = "0.2.0"
@@ -50,7 +51,7 @@ def start(use_drive=True):
         for name in [name for name in sys.modules if name.split(".")[0] in ("utils", "study")]:
             del sys.modules[name]
         return importlib.import_module("utils").start(use_drive)
-    if use_drive and workspace.in_colab() and not workspace.DRIVE.is_dir():
+    if use_drive and workspace.in_colab() and not os.path.isdir(workspace.DRIVE):  # False where it has died
         from .sources import drive
 
         try:
