@@ -39,8 +39,7 @@ def start(use_drive=True):
     import pandas as pd
 
     from . import runs, sources, workspace
-    from .data.formats import UnreadableImage
-    from .sources.files import DataError
+    from .data.formats import DataError
     from .training import mirror
 
     if use_drive and workspace.in_colab() and not os.path.isdir(workspace.DRIVE):
@@ -58,7 +57,7 @@ def start(use_drive=True):
         hint = " (faster: Runtime > Change runtime type > T4 GPU)"
     try:
         found = str(sources.find(ws))
-    except (DataError, UnreadableImage) as error:
+    except DataError as error:
         found = f"PROBLEM: {error}"
     pd.set_option("display.max_colwidth", None)  # tables show reasons in full
     lost = " (NOT on Drive: lost when the runtime ends)" if workspace.in_colab() and not ws.on_drive else ""

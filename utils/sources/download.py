@@ -9,9 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
-from ..data.formats import SUFFIXES
+from ..data.formats import SUFFIXES, DataError
 from ..workspace import write_whole
-from .files import DataError
 
 CHUNK = 2**20  # bytes read at a time
 PAUSES = (1, 2, 4, 8, 16, 32, None)  # seconds before trying again; None: give up

@@ -19,6 +19,7 @@ from pydrive2.drive import GoogleDrive
 from pydrive2.files import ApiRequestError
 from tqdm.auto import tqdm
 
+from ..data.formats import DataError
 from ..workspace import DRIVE, check_writable, in_colab
 from .download import BUSY, PAUSES
 
@@ -43,7 +44,7 @@ ADVICE = {  # what a failure says: what to do; the first that fits
 }
 
 
-class DriveError(RuntimeError):
+class DriveError(DataError):
     """Something on Google Drive did not work; the message says what to do."""
 
 

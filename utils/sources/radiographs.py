@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from ..data import cache, formats, images, manifest
+from ..data.formats import DataError
 from ..workspace import in_colab
 from . import download, files, packing
-from .files import DataError
 from .phantom import MARK, write_phantom
 
 ROUTES = ("cache", "folder", "zip", "download", "kaggle")  # then the phantom
