@@ -42,8 +42,7 @@ def start(use_drive=True):
     import pandas as pd
 
     from . import runs, sources, workspace
-    from .data.formats import UnreadableImage
-    from .sources.files import DataError
+    from .data.formats import DataError
     from .training import mirror
 
     if workspace.PROJECT.is_relative_to(workspace.DRIVE):
@@ -61,7 +60,7 @@ def start(use_drive=True):
     ws = workspace.open_workspace(use_drive)
     try:
         found = str(sources.find(ws))
-    except (DataError, UnreadableImage) as error:
+    except DataError as error:
         found = f"PROBLEM: {error}"
     pd.set_option("display.max_colwidth", None)  # tables show reasons in full
     lost = " (NOT on Drive: lost when the runtime ends)" if workspace.in_colab() and not ws.on_drive else ""

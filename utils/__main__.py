@@ -47,13 +47,12 @@ def run_series():
 def classify(place, to, run, hide_names):
     """Answer new radiographs into a CSV file, and say where it is."""
     from . import runs
-    from .data.formats import UnreadableImage
+    from .data.formats import DataError
     from .inference import classify
-    from .sources import drive, files
 
     try:
         classify.classify(place, to, run, hide_names)
-    except (UnreadableImage, files.DataError, runs.RunError, drive.DriveError) as error:
+    except (DataError, runs.RunError) as error:
         sys.exit(str(error))
 
 

@@ -22,7 +22,7 @@ def test_patient_is_collection_and_number(name, patient):
     "name", ["IM-0001-0001.jpeg", "train/CATS/IM-0001-0001.jpeg", "train/NORMAL/cat.jpeg"]
 )
 def test_other_names_are_refused(name):
-    with pytest.raises(manifest.ManifestError, match="naming"):
+    with pytest.raises(manifest.DataError, match="naming"):
         manifest.parse_name(name)
 
 
@@ -83,7 +83,7 @@ def test_a_patient_on_both_sides_is_refused(change, reason, tmp_path):
     for column, value in change.items():
         table.loc[pair[0], column] = value
     path = manifest.write(table, tmp_path / "m.csv")
-    with pytest.raises(manifest.ManifestError, match=reason) as caught:
+    with pytest.raises(manifest.DataError, match=reason) as caught:
         manifest.read(path)
     assert str(path) in str(caught.value) and "cannot be used" in str(caught.value)
 
@@ -100,10 +100,10 @@ def test_own_classes_are_counted_and_positive_as_the_manifest_says():
 
 
 def test_reading_says_what_is_wrong(tmp_path):
-    with pytest.raises(manifest.ManifestError, match="No manifest at"):
+    with pytest.raises(manifest.DataError, match="No manifest at"):
         manifest.read(tmp_path / "none.csv")
     (tmp_path / "short.csv").write_text("path,label\na,NORMAL\n")
-    with pytest.raises(manifest.ManifestError, match="no column split"):
+    with pytest.raises(manifest.DataError, match="no column split"):
         manifest.read(tmp_path / "short.csv")
 
 

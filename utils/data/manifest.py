@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from .. import workspace
+from .formats import DataError
 
 COLUMNS = ["path", "split", "fold", "label", "subtype", "patient", "fingerprint"]
 TYPES = {"fold": int, "patient": str, "fingerprint": str, "label": str, "subtype": str}
@@ -30,19 +31,15 @@ _PATH = re.compile(
 )
 
 
-class ManifestError(ValueError):
-    """A manifest that cannot be used; the message says what is wrong and what to do."""
-
-
 def parse_name(path):
     """(split, label, subtype, patient) from a path such as `train/NORMAL/IM-0115-0001.jpeg`.
 
     The patient is a proxy read from the file name: (collection, number).
-    Raises ManifestError for a path that does not follow the public archive's naming.
+    Raises DataError for a path that does not follow the public archive's naming.
     """
     match = _PATH.search(path)
     if not match:
-        raise ManifestError(
+        raise DataError(
             f"{path} does not follow the public archive's naming, for example "
             "train/NORMAL/IM-0115-0001.jpeg or test/PNEUMONIA/person1_virus_6.jpeg."
         )
@@ -75,27 +72,27 @@ def divide(table, parts):
     from sklearn.model_selection import StratifiedGroupKFold
 
     if table.patient.nunique() < 2 * parts:
-        raise ManifestError(f"Only {table.patient.nunique()} patients; at least {2 * parts} are needed.")
+        raise DataError(f"Only {table.patient.nunique()} patients; at least {2 * parts} are needed.")
     draw = StratifiedGroupKFold(parts, shuffle=True, random_state=0).split
     for rest, held_out in draw(table.index, table.subtype, table.patient):
         yield table.index[rest], table.index[held_out]
 
 
 def read(path=PUBLIC):
-    """Read a manifest, a path or an open file, and check that it can be relied on. Raises ManifestError."""
+    """Read a manifest, a path or an open file, and check that it can be relied on. Raises DataError."""
     name = getattr(path, "name", path) if hasattr(path, "read") else path
     try:
         table = from_csv(path)
     except FileNotFoundError:
-        raise ManifestError(f"No manifest at {name}. Copy data_manifest.csv there again.") from None
+        raise DataError(f"No manifest at {name}. Copy data_manifest.csv there again.") from None
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise ManifestError(f"{name} is not a readable manifest, a CSV file in UTF-8: {error}") from None
+        raise DataError(f"{name} is not a readable manifest, a CSV file in UTF-8: {error}") from None
     missing = [column for column in COLUMNS if column not in table]
     if missing:
-        raise ManifestError(f"{name} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
+        raise DataError(f"{name} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
     faults = problems(table)
     if faults:
-        raise ManifestError(f"{name} cannot be used: " + " ".join(faults))
+        raise DataError(f"{name} cannot be used: " + " ".join(faults))
     return table[columns(table)]
 
 

@@ -1,4 +1,4 @@
-"""Where radiographs come from: files, download, drive, own_data, phantom; `load` finds them."""
+"""Where radiographs come from: files, drive, own_data, phantom; `load` finds them."""
 
 from .radiographs import Radiographs, at_hand, find, load, open_files
 

@@ -19,9 +19,11 @@ from pydrive2.drive import GoogleDrive
 from pydrive2.files import ApiRequestError
 from tqdm.auto import tqdm
 
+from ..data.formats import DataError
 from ..workspace import DRIVE, check_writable, in_colab
-from .download import BUSY, PAUSES
 
+PAUSES = (1, 2, 4, 8, 16, 32, None)  # seconds before asking again; None: give up
+BUSY = (408, 429, 500, 502, 503, 504)  # answers of a server that may soon have a better one
 CHUNK = 16 * 2**20  # bytes per request: all that is lost when the line drops, and all that memory holds
 WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.I)  # where bytes or JSON should be
 RESTART = "Choose Runtime > Disconnect and delete runtime, and run this notebook again."
@@ -43,7 +45,7 @@ ADVICE = {  # what a failure says: what to do; the first that fits
 }
 
 
-class DriveError(RuntimeError):
+class DriveError(DataError):
     """Something on Google Drive did not work; the message says what to do."""
 
 

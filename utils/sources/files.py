@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ..data import manifest
-from ..data.formats import SUFFIXES, UnreadableImage
+from ..data.formats import SUFFIXES, DataError, UnreadableImage
 
 MAX_BYTES = 250_000_000  # larger files are no radiographs
 TIGHTEST = 200  # times its size in a zip, and 50 MB: a member that is larger is nearly empty
@@ -19,10 +19,6 @@ OTHER_ARCHIVES = {  # how they begin
     "xz": b"\xfd7zXZ",
     "bzip2": b"BZh",
 }
-
-
-class DataError(RuntimeError):
-    """The radiographs cannot be used; the message says what was looked for, where, what to do."""
 
 
 def gather(place):

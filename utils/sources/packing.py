@@ -13,8 +13,8 @@ from filelock import Timeout
 
 from .. import workspace
 from ..data import cache, images, manifest
+from ..data.formats import DataError
 from . import files
-from .files import DataError
 
 EXPECTED = "Expected are the folders NORMAL and PNEUMONIA, as in chest_xray/train/NORMAL/IM-0115-0001.jpeg."
 OWN = "For two classes of your own, describe them once: see notebook 01."
@@ -33,10 +33,7 @@ def pack(place, where, origin):
         raise DataError(
             f"No folder NORMAL or PNEUMONIA in {place}; found: {', '.join(tops)}. {EXPECTED} {OWN}"
         )
-    try:
-        table = manifest.read(own or manifest.PUBLIC)  # a manifest beside the images wins
-    except manifest.ManifestError as error:
-        raise DataError(str(error)) from None
+    table = manifest.read(own or manifest.PUBLIC)  # a manifest beside the images wins
     name = workspace.digest("\n".join([manifest.digest(table), *stamps]))
     packed = where / f"{name}.h5"
     with _alone(packed):

@@ -1,7 +1,7 @@
 """Ways to get the radiographs; all end in the same packed cache, checked against the manifest.
 
 Order, when nothing is set: CXR_DATA; the packed cache of an earlier session; a folder or zip in
-the project's home (on Drive in Colab); in Colab Google's public copy, then Kaggle's; the phantom.
+the project's home (on Drive in Colab); in Colab the public copy on Kaggle; the phantom.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,13 @@ import numpy as np
 import pandas as pd
 
 from ..data import cache, formats, images, manifest
+from ..data.formats import DataError
 from ..workspace import in_colab
-from . import download, files, packing
-from .files import DataError
+from . import files, packing
 from .phantom import MARK, write_phantom
 
-ROUTES = ("cache", "folder", "zip", "download", "kaggle")  # then the phantom
-ADDRESSES = {  # both give the files of Kermany et al. 2018, about 1.2 GB
-    "download": "https://storage.googleapis.com/download.tensorflow.org/data/ChestXRay2017",
-    "kaggle": "paultimothymooney/chest-xray-pneumonia",
-}
+ROUTES = ("cache", "folder", "zip", "download")  # then the phantom
+KAGGLE = "paultimothymooney/chest-xray-pneumonia"  # the files of Kermany et al. 2018, about 1.2 GB
 FOLDERS = ("chest_xray", "ChestXRay2017")
 ARCHIVES = ("chest_xray.zip", "ChestXRay2017.zip", "chest-xray-pneumonia.zip", "archive.zip")
 HOW_TO_GET_IMAGES = (
@@ -68,7 +65,7 @@ class Source:
         if self.kind == "cache":
             _, table, present, _, origin = cache.read(self.where)
             return f"packed before, {present.sum():,} of {len(table):,} radiographs, from {origin}"
-        if self.kind in ADDRESSES:
+        if self.kind == "download":
             return "none yet; the public data set will be downloaded, about 1.2 GB"
         if self.kind == "phantom":
             return "none found; the SYNTHETIC PHANTOM will be used"
@@ -105,7 +102,7 @@ def _places(ws, routes):
         elif route == "zip":
             found = [ws.home / name for name in ARCHIVES if (ws.home / name).is_file()]
         else:
-            found = [ADDRESSES[route]] if online else []
+            found = [KAGGLE] if online else []
         yield from (Source(route, where) for where in found)
     yield Source("phantom", ws.scratch / "phantom")
 
@@ -125,7 +122,7 @@ def load(ws, routes=ROUTES):
         try:
             return _load(source, ws)
         except DataError as error:
-            if source.kind not in (*ADDRESSES, "cache"):
+            if source.kind not in ("download", "cache"):
                 raise
             if source.kind == "cache":
                 damaged = error
@@ -155,7 +152,7 @@ def _load(source, ws):
 
 def at_hand(ws):
     """The Radiographs in use, or None where they would have to be downloaded first."""
-    return None if find(ws).kind in ADDRESSES else load(ws)
+    return None if find(ws).kind == "download" else load(ws)
 
 
 def open_files(ws):
@@ -169,9 +166,7 @@ def open_files(ws):
 def _folder(source, ws):
     """The folder or zip with the image files of a source; downloaded or made where they are not there yet."""
     if source.kind == "download":
-        return download.from_records(source.where, ws.scratch / "chest_xray")
-    if source.kind == "kaggle":
-        return download.from_kaggle(source.where)
+        return _from_kaggle()
     if source.kind == "phantom":
         print(f"NOTE: using the SYNTHETIC PHANTOM; {HOW_TO_GET_IMAGES.format(home=ws.home)}")
         folder = source.where.with_name("phantom-quick") if ws.quick else source.where
@@ -179,3 +174,19 @@ def _folder(source, ws):
             write_phantom(folder, patients=160 if ws.quick else 480)
         return folder
     return source.where
+
+
+def _from_kaggle():
+    """The folder with the public data set, where kagglehub keeps it (in Colab perhaps read-only).
+
+    What broke off goes on when it is asked for again. Raises DataError.
+    """
+    try:
+        import kagglehub
+
+        return Path(kagglehub.dataset_download(KAGGLE))
+    except Exception as error:  # kagglehub has many kinds, without a common base
+        raise DataError(
+            f"Kaggle did not give {KAGGLE} ({type(error).__name__}: {error}). Check the connection and run "
+            "this cell again: the download goes on from where it stopped."
+        ) from None
