@@ -56,7 +56,7 @@ CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the
 REQUIRED = {"version", "created", "finished", "recipe", "manifest", "synthetic"}
 
 
-class RunError(RuntimeError):
+class RunError(workspace.ExplainedError):
     """A run that cannot be used; the message says what was looked for, where, what to do."""
 
 

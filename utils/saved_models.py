@@ -8,6 +8,7 @@ import h5py
 
 from . import model
 from .backend import keras
+from .workspace import ExplainedError
 
 # What a stored configuration may name: Keras' own parts that are data, not code.
 CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
@@ -16,7 +17,7 @@ KNOWN |= {"__tuple__", "__ellipsis__", *dir(keras.layers), *dir(keras.initialize
 KNOWN = (KNOWN | set(dir(keras.constraints))) - CODE
 
 
-class ModelError(RuntimeError):
+class ModelError(ExplainedError):
     """A saved model that cannot be used; the message says why and what to do."""
 
 

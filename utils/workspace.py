@@ -79,7 +79,7 @@ def save_somewhere(folder, save):
         check_connected(folder)
         return save(folder)
     except OSError as error:
-        other = (CONTENT if in_colab() else Path(tempfile.gettempdir())) / "cxr" / folder.name
+        other = (CONTENT / "cxr" if in_colab() else Path(tempfile.gettempdir()) / NAME) / folder.name
         print(f"{folder} cannot be written ({error}). The files go to {other} instead; copy them from there.")
         return save(other)
 

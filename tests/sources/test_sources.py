@@ -116,7 +116,7 @@ def strangers(folder):
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (lambda folder: folder / "typo", "nothing is there. Correct the path"),
+        (lambda folder: folder / "typo", "There is nothing at .*typo. Correct DATA"),
         (empty, "There is no image file in"),
         (no_classes, r"No folder NORMAL or PNEUMONIA in .*found: cats"),
         (strangers, r"None of the 1 images .*mine\.png: extra"),

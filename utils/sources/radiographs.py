@@ -1,10 +1,11 @@
 """Ways to get the radiographs; all end in the same packed cache, checked against the manifest.
 
-Order, when nothing is set: CXR_DATA; the packed cache of an earlier session; a folder or zip in
-the project's home (on Drive in Colab); in Colab the public copy on Kaggle; the phantom.
+Order, when nothing is set: CXR_DATA or a notebook's DATA; the packed cache of an earlier session; a
+folder or zip in the folder of results or of the project, or at the top of My Drive; in Colab the public
+copy on Kaggle; the phantom.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 
 from ..data import cache, formats, images, manifest
 from ..data.formats import DataError
-from ..workspace import in_colab
+from ..workspace import DRIVE, PROJECT, in_colab
 from . import files, packing
 from .phantom import MARK, write_phantom
 
@@ -21,8 +22,8 @@ KAGGLE = "paultimothymooney/chest-xray-pneumonia"  # the files of Kermany et al.
 FOLDERS = ("chest_xray", "ChestXRay2017")
 ARCHIVES = ("chest_xray.zip", "ChestXRay2017.zip", "chest-xray-pneumonia.zip", "archive.zip")
 HOW_TO_GET_IMAGES = (
-    "to use real radiographs from elsewhere, put the folder chest_xray or the file chest_xray.zip "
-    "(doi 10.17632/rscbjbr9sj) into {home}, or set CXR_DATA to where it lies."
+    "to use real radiographs, put the folder chest_xray or the file chest_xray.zip "
+    "(doi 10.17632/rscbjbr9sj) into {home}, or set DATA to where it lies."
 )
 REPACK = "Delete this file and run notebook 01 again."
 
@@ -72,6 +73,22 @@ class Source:
         return f"{self.kind} {self.where}"
 
 
+def choose(ws, data):
+    """The workspace with the images that a notebook's DATA names: a folder, a zip, or a link to one on Drive.
+
+    An empty DATA changes nothing. Says which images will be used. Raises DataError, also where Drive fails.
+    """
+    if not data:
+        return ws
+    if data.startswith("https://"):
+        from . import drive  # brings PyDrive2, which is not in every runtime
+
+        data = drive.fetch(data, ws.scratch / "incoming" / f"{drive.file_id(data)}.zip")
+    ws = replace(ws, data=Path(data).expanduser().resolve())
+    print("images   ", find(ws))
+    return ws
+
+
 def find(ws, routes=ROUTES):
     """The first place where the radiographs could come from, without reading them. Raises DataError."""
     return next(_places(ws, routes))
@@ -84,23 +101,22 @@ def _places(ws, routes):
         raise DataError(f"Unknown routes: {', '.join(sorted(unknown))}. Choose from {', '.join(ROUTES)}.")
     if ws.data:  # the user's word: nothing else is tried
         if not ws.data.exists():
-            raise DataError(f"CXR_DATA is {ws.data}, but nothing is there. Correct the path or unset it.")
+            raise DataError(f"There is nothing at {ws.data}. Correct DATA (or CXR_DATA), or leave it empty.")
         if ws.data.suffix.lower() in formats.SUFFIXES:
-            raise DataError(
-                f"CXR_DATA is one image, {ws.data}; it must be a folder or a zip. {packing.EXPECTED}"
-            )
+            raise DataError(f"{ws.data} is one image; DATA must be a folder or a zip. {packing.EXPECTED}")
         yield Source("folder" if ws.data.is_dir() else "zip", ws.data)
         return
     found = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
     packs = sorted(found, key=lambda path: path.stat().st_mtime)
+    homes = [ws.home, PROJECT] + [DRIVE] * ws.on_drive
     online = tuple(routes) != ROUTES or (in_colab() and not ws.quick)  # where asked for, or in Colab
     for route in routes:
         if route == "cache":
             found = packs[::-1]  # the newest first
         elif route == "folder":
-            found = [ws.home / name for name in FOLDERS if (ws.home / name).is_dir()]
+            found = [home / name for home in homes for name in FOLDERS if (home / name).is_dir()]
         elif route == "zip":
-            found = [ws.home / name for name in ARCHIVES if (ws.home / name).is_file()]
+            found = [home / name for home in homes for name in ARCHIVES if (home / name).is_file()]
         else:
             found = [KAGGLE] if online else []
         yield from (Source(route, where) for where in found)

@@ -5,6 +5,8 @@ import inspect
 import re
 from dataclasses import dataclass
 
+from ..workspace import ExplainedError
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -87,7 +89,7 @@ RECIPES |= {
 }
 
 
-class SettingsError(ValueError):
+class SettingsError(ExplainedError):
     """A setting that cannot work; the message says which and what would."""
 
 
