@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,23 @@ def save_somewhere(folder, save):
         other = (CONTENT / "cxr" if in_colab() else Path(tempfile.gettempdir()) / NAME) / folder.name
         print(f"{folder} cannot be written ({error}). The files go to {other} instead; copy them from there.")
         return save(other)
+
+
+def show_files(folder, pattern="*", download=False):
+    """Say in one line what lies in a folder; `download` hands it to the browser as one zip, in Colab."""
+    found = [path for path in sorted(Path(folder).rglob(pattern)) if path.is_file()]
+    names = ", ".join(path.name for path in found[:3]) + (" ..." if len(found) > 3 else "")
+    print(
+        f"{folder}: {len(found)} files, {sum(path.stat().st_size for path in found) / 1e6:.1f} MB ({names})"
+    )
+    if download and in_colab():
+        from google.colab import files
+
+        packed = Path(tempfile.mkdtemp()) / f"{Path(folder).name}.zip"  # read later, by the browser
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in found:
+                archive.write(path, path.relative_to(folder))
+        files.download(str(packed))
 
 
 def copy_to_local_disk():

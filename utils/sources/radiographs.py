@@ -202,7 +202,8 @@ def _from_kaggle():
 
         return Path(kagglehub.dataset_download(KAGGLE))
     except Exception as error:  # kagglehub has many kinds, without a common base
+        why = "no connection" if isinstance(error, OSError) else f"{error}"
         raise DataError(
-            f"Kaggle did not give {KAGGLE} ({type(error).__name__}: {error}). Check the connection and run "
-            "this cell again: the download goes on from where it stopped."
+            f"The public data set could not be downloaded from Kaggle ({why}). Run this cell again later: "
+            "the download goes on from where it stopped."
         ) from None
