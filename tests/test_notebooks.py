@@ -229,7 +229,7 @@ def test_setup_without_the_project_says_where_to_get_it_after_one_dialog(colab):
     printed = run_setup(colab, quiet)
     assert printed.count("asked for Drive") == 1 and "Traceback" not in printed
     assert "Project not found: do as the text above says." in printed
-    assert "put `chest-xray-notebooks.zip`" in cells(PATHS[0].name, "markdown")[1].source
+    assert "called `chest-xray-notebooks.zip`" in cells(PATHS[0].name, "markdown")[1].source
 
 
 def test_setup_leaves_the_utils_of_another_project(colab, project):
