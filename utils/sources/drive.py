@@ -1,6 +1,6 @@
 """Google Drive: mount it in Colab; fetch single files through PyDrive2 without mounting.
 
-PyDrive2 signs in, renews the token and lists files. It never tries again and cannot resume: that is here.
+PyDrive2 signs in and renews the token. It never tries again and cannot resume: that is here.
 No flush() here: Colab uploads by itself, and flush_and_unmount takes Drive away from the running notebook.
 """
 
@@ -118,25 +118,18 @@ def _ask(drive, what, question, *details):
 
 
 def _find(drive, key):
-    """The PyDrive2 file (a dictionary) with the id `key`, or the newest zip in the folder with that id."""
+    """The PyDrive2 file (a dictionary) with the id `key`. Raises DriveError if it cannot be downloaded."""
     file = drive.CreateFile({"id": key})
     _ask(drive, key, file.FetchMetadata)
-    if file["mimeType"].endswith(".folder"):
-        folder, inside = file["title"], []
-        pages = drive.ListFile({"q": f"'{key}' in parents and trashed = false", "maxResults": 1000})
-        while pages.get("pageToken", "first") is not None:
-            inside += _ask(drive, folder, pages.GetList)
-        zips = [x for x in inside if x["title"].lower().endswith(".zip") and "md5Checksum" in x]
-        if not zips:
-            names = ", ".join(sorted(x["title"] for x in inside)[:8]) or "nothing"
-            raise DriveError(f"The Drive folder {folder} has no zip, but {names} ({len(inside)} files).")
-        file = max(zips, key=lambda x: x["modifiedDate"])
     if file.get("labels", {}).get("trashed"):
         raise DriveError(
             f"{file['title']} is in the trash of Google Drive. Restore it there, and run this again."
         )
     if not {"downloadUrl", "fileSize", "md5Checksum"} <= file.keys():
-        raise DriveError(f"{file['title']} is a shortcut or Google document, or its owner forbids downloads.")
+        raise DriveError(
+            f"{file['title']} is a folder, shortcut or Google document, or its owner forbids downloads. "
+            "Copy the link of the zip file itself."
+        )
     return file
 
 
@@ -176,8 +169,8 @@ def _download(drive, file, partial):
 def fetch(link, target, drive=None):
     """Download a file from Drive to `target`, whole and with the right MD5, or not at all; returns `target`.
 
-    link: of the file, or of a folder for its newest zip. Broken off, it goes on from `target.part`; called
-    again for a target that is right, it returns at once. drive: from `sign_in`. Raises DriveError.
+    link: of the file, or its id. Broken off, it goes on from `target.part`; called again for a target that
+    is right, it returns at once. drive: from `sign_in`. Raises DriveError.
     """
     target, drive = Path(target), drive or sign_in()
     file = _find(drive, file_id(link))
