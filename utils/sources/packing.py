@@ -71,15 +71,12 @@ def _alone(path):
 
 
 def _is_whole(packed):
-    """Whether this packed file is there as it was written; says so if it is damaged."""
-    if not packed.exists():
-        return False
+    """Whether this packed file is there as it was written; says so if it is not."""
     try:
-        cache.check(packed)
-    except images.UnreadableImage as error:
-        print(f"{error}. It is written again.")
+        return packed.exists() and cache.check(packed) is None
+    except DataError:
+        print(f"{packed} is damaged or of another version. It is written again.")
         return False
-    return True
 
 
 def copy_once(path, folder):

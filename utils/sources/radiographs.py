@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data import cache, formats, images, manifest
-from ..data.formats import DataError
+from ..data import cache, manifest
+from ..data.formats import SUFFIXES, DataError
 from ..workspace import in_colab
 from . import files, packing
 from .phantom import MARK, write_phantom
@@ -24,7 +24,6 @@ HOW_TO_GET_IMAGES = (
     "to use real radiographs from elsewhere, put the folder chest_xray or the file chest_xray.zip "
     "(doi 10.17632/rscbjbr9sj) into {home}, or set CXR_DATA to where it lies."
 )
-REPACK = "Delete this file and run notebook 01 again."
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _places(ws, routes):
     if ws.data:  # the user's word: nothing else is tried
         if not ws.data.exists():
             raise DataError(f"CXR_DATA is {ws.data}, but nothing is there. Correct the path or unset it.")
-        if ws.data.suffix.lower() in formats.SUFFIXES:
+        if ws.data.suffix.lower() in SUFFIXES:
             raise DataError(
                 f"CXR_DATA is one image, {ws.data}; it must be a folder or a zip. {packing.EXPECTED}"
             )
@@ -138,11 +137,8 @@ def _load(source, ws):
         packed = packing.pack(folder, where, source.where)
         if source.kind != "phantom":
             packing.keep(packed, ws.home / "cache")
-    try:
-        cache.check(packed)
-        pixels, table, present, problems, origin = cache.read(packed)
-    except images.UnreadableImage as error:
-        raise DataError(f"{error}. {REPACK}") from None
+    cache.check(packed)
+    pixels, table, present, problems, origin = cache.read(packed)
     synthetic = bool(table.patient.str.startswith(MARK).all())
     usable = table[present]
     if ws.quick:
@@ -158,9 +154,7 @@ def at_hand(ws):
 def open_files(ws):
     """{relative name: reader} of the files in use; empty where only a packed cache is at hand."""
     source = find(ws)
-    if source.kind not in ("folder", "zip"):
-        return {}
-    return files.gather(source.where)[0]
+    return files.gather(source.where)[0] if source.kind in ("folder", "zip") else {}
 
 
 def _folder(source, ws):
