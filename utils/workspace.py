@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -106,52 +107,41 @@ def open_workspace(use_drive=True):
     default = DRIVE / NAME if use_drive and os.path.isdir(DRIVE) else here
     home = Path(os.environ.get("CXR_HOME") or default).expanduser().resolve()
     home = save_somewhere(home, check_writable)
-    scratch = Path("/content/cxr") if in_colab() else home
     data = os.environ.get("CXR_DATA")
     return Workspace(
         home=home,
-        scratch=scratch,
+        scratch=here if in_colab() else home,
         quick=os.environ.get("CXR_QUICK") == "1",
         data=Path(data).expanduser().resolve() if data else None,
     )
 
 
-def version_of(package):
-    """Installed version of `package` without importing it, or 'missing'."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
-
-
 def versions():
-    """Versions that belong in every record of a result: {'python': '3.12.1', ...}."""
-    packages = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow")
-    return {"python": platform.python_version()} | {name: version_of(name) for name in packages}
+    """Versions that belong in every record of a result, nothing imported: {'python': '3.12.1', ...}."""
+    found = {"python": platform.python_version()}
+    for package in ("tensorflow", "keras", "numpy", "scikit-learn", "pillow"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "missing"
+    return found
 
 
 def code_version():
     """Git commit of this project, '+' if there are uncommitted changes, else 'no git'."""
-    git = ["git", "-C", str(PROJECT)]
+    describe = ["git", "-C", str(PROJECT), "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        )
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
-        )
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "no git"
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
 def cpu_flags():
     """The processor's feature flags as a set; empty where the system does not tell."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
+        return set(re.search("^(?:flags|Features).*", Path("/proc/cpuinfo").read_text(), re.M)[0].split())
+    except (OSError, TypeError):  # no such file, or no such line
         return set()
-    return set(next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "").split())
 
 
 def device_name():
