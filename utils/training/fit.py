@@ -108,7 +108,8 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
         print(f"Training {recipe.name}: {recipe.epochs} epochs, {len(training):,} images.", end=" ")
         print(f"Run folder: {run.path}")
         copy = mirror.Mirror(run, ws)
-        copy.claim_name()
+        if copy.needed:
+            copy.attempt(lambda: None)  # begins with the card, so that no other session takes the name
         validate = Validate(network, radiographs, validation, run, state)
         progress = ShowProgress(validate, recipe.epochs, len(batches))
         keep = checkpoint.KeepState(run, validate, copy)

@@ -30,11 +30,6 @@ class Mirror:
         self.run, self.ws, self.target = run, ws, ws.runs / run.name
         self.needed, self.failing = run.path != self.target, False
 
-    def claim_name(self):
-        """Begin the copy with the card, so that no other session takes the name of this run."""
-        if self.needed:
-            self.attempt(lambda: None)
-
     def attempt(self, action):
         """Do something in the copy; returns whether it worked, and tells of a change."""
         try:
