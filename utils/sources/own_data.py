@@ -71,7 +71,7 @@ def _warn_of_copies(table):
     Raises DataError for one and the same picture in both classes, for one of the labels must be wrong.
     """
     facts = table[["path", "label", "split", "patient"]]
-    pairs = images.alike(table.fingerprint).join(facts, on="one").join(facts, on="other", rsuffix="_other")
+    pairs = images.alike(table.fingerprint).join(facts, on="one").join(facts.add_suffix("_other"), on="other")
     labels, patients = pairs.label != pairs.label_other, pairs.patient != pairs.patient_other
     test = (pairs.split == "test") != (pairs.split_other == "test")
     wrong = pairs[labels & (pairs.distance == 0)]
