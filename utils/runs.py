@@ -14,9 +14,8 @@ import pandas as pd
 
 from . import workspace
 from .data import manifest
-from .workspace import PROJECT, digest, write_whole
 
-RELEASED = PROJECT / "models"
+RELEASED = workspace.PROJECT / "models"
 DEFAULT = "best"  # the recipe whose released run is taken where there is no own one
 CARD_VERSION = 1
 CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the start of a training
@@ -107,7 +106,7 @@ class Run:
         path = self.path / f"scores_{part}.csv"
         if part == "test" and path.exists():
             raise RunError(f"{path} exists; a finished run is scored once. Delete the file to score again.")
-        write_whole(path, scores.to_csv(index=False, lineterminator="\n", float_format="%.7g"))
+        workspace.write_whole(path, scores.to_csv(index=False, lineterminator="\n", float_format="%.7g"))
 
     def __str__(self):
         card = self.card
@@ -124,10 +123,8 @@ def _what(synthetic, otherwise="radiographs"):
 def create(ws, card):
     """Make a new run folder on the local disk with its card; a name that is taken gets a number."""
     now = datetime.datetime.now()
-    name = f"{now:%Y-%m-%d_%H%M}_{card['recipe']['name']}"
-    if isinstance(card["seed"], int):  # of a model from elsewhere it is not known
-        name += f"_seed{card['seed']}"
-    run = Run(ws.local_runs / free_name(ws, name))
+    seed = f"_seed{card['seed']}" if isinstance(card["seed"], int) else ""  # else it is not known
+    run = Run(ws.local_runs / free_name(ws, f"{now:%Y-%m-%d_%H%M}_{card['recipe']['name']}{seed}"))
     run.path.mkdir(parents=True)
     created = now.isoformat(timespec="seconds")
     write_card(run.path, {"version": CARD_VERSION, "created": created} | card | {"finished": False})
@@ -147,14 +144,13 @@ def write_card(folder, card):
     """Write card.json into a run folder. Raises KeyError for an entry that CARD does not describe."""
     if unknown := card.keys() - CARD.keys():
         raise KeyError(f"card entries without a description in runs.CARD: {', '.join(sorted(unknown))}")
-    write_whole(folder / "card.json", json.dumps(card, indent=2) + "\n")
+    workspace.write_whole(folder / "card.json", json.dumps(card, indent=2) + "\n")
 
 
 def describe_data(radiographs, fold=0, **parts):
     """The entries of a card that say on which images a run rests. parts: {train or val: manifest rows}."""
-    counts = {}
-    for part, table in parts.items():
-        counts |= {part: len(table), f"{part}_patients": int(table.patient.nunique())}
+    counts = {part: len(table) for part, table in parts.items()}
+    counts |= {f"{part}_patients": int(table.patient.nunique()) for part, table in parts.items()}
     return {
         "synthetic": radiographs.synthetic,
         "manifest": radiographs.digest,
@@ -188,8 +184,7 @@ def all_runs(*folders):
     ages = {}
     for folder in folders:
         with contextlib.suppress(OSError):  # Drive is gone
-            for card in Path(folder).glob("*/card.json"):
-                run = Run(card.parent)
+            for run in map(Run, Path(folder).iterdir()):
                 with contextlib.suppress(RunError):
                     ages[run] = run.card["created"], run.name
     return sorted(ages, key=ages.get)
@@ -228,13 +223,12 @@ def released(recipe_name):
 
 
 def file_digest(path):
-    return digest(Path(path).read_bytes())
+    return workspace.digest(Path(path).read_bytes())
 
 
 def faults(run, radiographs=None):
     """Sentences that say what does not fit: the run itself, or the run and the images in use."""
-    card = run.card
-    found = []
+    card, found = run.card, []
     if card["version"] > CARD_VERSION:
         found.append("This run was written by a newer version of the project; update the project first.")
     if not card["finished"]:
