@@ -90,19 +90,15 @@ def _places(ws, routes):
             )
         yield Source("folder" if ws.data.is_dir() else "zip", ws.data)
         return
-    found = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
-    packs = sorted(found, key=lambda path: path.stat().st_mtime)
+    packs = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
     online = tuple(routes) != ROUTES or (in_colab() and not ws.quick)  # where asked for, or in Colab
-    for route in routes:
-        if route == "cache":
-            found = packs[::-1]  # the newest first
-        elif route == "folder":
-            found = [ws.home / name for name in FOLDERS if (ws.home / name).is_dir()]
-        elif route == "zip":
-            found = [ws.home / name for name in ARCHIVES if (ws.home / name).is_file()]
-        else:
-            found = [KAGGLE] if online else []
-        yield from (Source(route, where) for where in found)
+    places = {
+        "cache": sorted(packs, key=lambda path: path.stat().st_mtime, reverse=True),  # the newest first
+        "folder": [path for name in FOLDERS if (path := ws.home / name).is_dir()],
+        "zip": [path for name in ARCHIVES if (path := ws.home / name).is_file()],
+        "download": [KAGGLE] if online else [],
+    }
+    yield from (Source(route, where) for route in routes for where in places[route])
     yield Source("phantom", ws.scratch / "phantom")
 
 
