@@ -51,11 +51,11 @@ def start(use_drive=True):
             del sys.modules[name]
         return importlib.import_module("utils").start(use_drive)
     if use_drive and workspace.in_colab() and not os.path.isdir(workspace.DRIVE):  # False where it has died
-        from .sources import drive
+        from .sources import mounting
 
         try:
-            drive.mount()
-        except drive.DriveError as error:
+            mounting.mount()
+        except mounting.DriveError as error:
             print(f"{error}\nGoing on without Google Drive.\n")
     ws = workspace.open_workspace(use_drive)
     try:

@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -155,11 +156,10 @@ def open_workspace(use_drive=True):
     default = DRIVE / NAME if use_drive and os.path.isdir(DRIVE) else here
     home = Path(os.environ.get("CXR_HOME") or default).expanduser().resolve()
     home = save_somewhere(home, check_writable)
-    scratch = CONTENT / "cxr" if in_colab() else home
     data = os.environ.get("CXR_DATA")
     return Workspace(
         home=home,
-        scratch=scratch,
+        scratch=here if in_colab() else home,
         quick=os.environ.get("CXR_QUICK") == "1",
         data=Path(data).expanduser().resolve() if data else None,
     )
@@ -204,26 +204,19 @@ def outdated():
 
 def code_version():
     """Which version of the code this is: a git commit, '+' if changed since; from a zip, its commit."""
-    git = ["git", "-C", str(PROJECT)]
+    describe = ["git", "-C", str(PROJECT), "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        )
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
-        )
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "no git" if COMMIT.startswith("$") else COMMIT
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
 def cpu_flags():
     """The processor's feature flags as a set; empty where the system does not tell."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
+        return set(re.search("^(?:flags|Features).*", Path("/proc/cpuinfo").read_text(), re.M)[0].split())
+    except (OSError, TypeError):  # no such file, or no such line
         return set()
-    return set(next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "").split())
 
 
 def device_name():

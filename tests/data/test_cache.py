@@ -27,7 +27,7 @@ def packed(phantom_folder, tmp_path_factory):
 def is_found_damaged(path):
     try:
         cache.check(path)
-    except images.UnreadableImage as error:
+    except manifest.DataError as error:
         return str(path) in str(error)
     return False
 

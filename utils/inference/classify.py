@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import metrics, predict, runs, workspace
 from ..data import gate, images, manifest
-from ..sources import drive, files
+from ..sources import files
 
 COLUMNS = ["file", "score", "side", "unlike", "problem", "normals_scoring_higher", "pneumonias_scoring_lower"]
 COLUMNS += ["threshold", "scope", "run", "model", "manifest", "stamp"]
@@ -55,6 +55,8 @@ def open_place(run, place, ws, hide_names=False):
         )
     place = str(place).strip()
     if place.startswith("https://"):
+        from ..sources import drive  # brings PyDrive2, which is not in every runtime
+
         place = drive.fetch(place, ws.scratch / "incoming" / drive.file_id(place))
     place = Path(place).expanduser()
     if not place.exists():

@@ -43,14 +43,11 @@ def _own_manifest(place, found):
     """The manifest at a folder's top, or anywhere in a zip, as `manifest.read` takes it; or None."""
     if place.is_dir():
         return place / manifest.PUBLIC.name if manifest.PUBLIC.name in found else None
-    for name, (reader, _) in found.items():
+    for name in found:
         if PurePosixPath(name).name == manifest.PUBLIC.name:
-            try:
-                text = io.BytesIO(reader())
-                text.name = f"{name} in {place}"  # for messages
-                return text
-            except UnreadableImage as error:
-                raise DataError(f"{name} in {place} cannot be used: {error}.") from None
+            text = io.BytesIO(found[name][0]())
+            text.name = f"{name} in {place}"  # for messages
+            return text
     return None
 
 

@@ -66,30 +66,31 @@ def _patients_in(path):
 
 
 def _warn_of_copies(table):
-    """Say which pictures look alike across splits, classes or patients. Raises DataError for one and
-    the same picture in both classes, for one of the labels must be wrong.
+    """Say which pictures look alike across classes, splits or patients.
+
+    Raises DataError for one and the same picture in both classes, for one of the labels must be wrong.
     """
-    pairs = images.alike(table.fingerprint)
-    first, second = (table.iloc[list(side)].reset_index(drop=True) for side in (pairs["one"], pairs["other"]))
-    labels = first.label != second.label
-    wrong = labels & (pairs.distance == 0)
-    if wrong.any():
-        at = wrong.idxmax()
+    facts = table[["path", "label", "split", "patient"]]
+    pairs = images.alike(table.fingerprint).join(facts, on="one").join(facts.add_suffix("_other"), on="other")
+    labels, patients = pairs.label != pairs.label_other, pairs.patient != pairs.patient_other
+    test = (pairs.split == "test") != (pairs.split_other == "test")
+    wrong = pairs[labels & (pairs.distance == 0)]
+    if len(wrong):
         raise DataError(
-            f"{wrong.sum()} pictures are in both classes, such as {first.path[at]} and {second.path[at]}. "
-            "One of the labels must be wrong: remove the wrong file, and describe the images again."
+            f"{len(wrong)} pictures are in both classes, such as {wrong.path.iloc[0]} and "
+            f"{wrong.path_other.iloc[0]}. One of the labels must be wrong: remove the wrong file, and "
+            "describe the images again."
         )
-    test = (first.split == "test") != (second.split == "test")
     for kind, found in (
-        ("in both classes", labels),
-        ("on both sides of the division into training and test", test),
-        ("of two patients", (first.patient != second.patient) & ~labels & ~test),
+        ("in both classes", pairs[labels]),
+        ("on both sides of the division into training and test", pairs[test]),
+        ("of two patients", pairs[patients & ~labels & ~test]),
     ):
-        if found.any():
-            at = found.idxmax()
+        if len(found):
             print(
-                f"LOOK: {found.sum()} pairs of pictures that are equal or nearly so are {kind}, for example "
-                f"{first.path[at]} and {second.path[at]}. Results will look better than they are."
+                f"LOOK: {len(found)} pairs of pictures that are equal or nearly so are {kind}, for example "
+                f"{found.path.iloc[0]} and {found.path_other.iloc[0]}. Results will look better than they "
+                "are."
             )
 
 

@@ -4,7 +4,6 @@ Locks hold on one machine. Two Colab sessions that pack at once write files of t
 equal; the last one stays.
 """
 
-import contextlib
 import re
 import shutil
 from pathlib import PurePosixPath
@@ -55,31 +54,23 @@ def pack(place, where, origin):
     return packed
 
 
-@contextlib.contextmanager
 def _alone(path):
-    """While the block runs, no other notebook on this machine writes this file."""
+    """A context: while it is open, no other notebook on this machine writes this file."""
     lock = workspace.lock(path)
     try:
-        lock.acquire(timeout=1)
+        return lock.acquire(timeout=1)
     except Timeout:
         print(f"Another notebook is writing {path}; this one waits for it.", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
 def _is_whole(packed):
-    """Whether this packed file is there as it was written; says so if it is damaged."""
-    if not packed.exists():
-        return False
+    """Whether this packed file is there as it was written; says so if it is not."""
     try:
-        cache.check(packed)
-    except images.UnreadableImage as error:
-        print(f"{error}. It is written again.")
+        return packed.exists() and cache.check(packed) is None
+    except DataError:
+        print(f"{packed} is damaged or of another version. It is written again.")
         return False
-    return True
 
 
 def copy_once(path, folder):

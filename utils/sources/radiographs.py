@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data import cache, formats, images, manifest
-from ..data.formats import DataError
+from ..data import cache, manifest
+from ..data.formats import SUFFIXES, DataError
 from ..workspace import DRIVE, PROJECT, in_colab
 from . import files, packing
 from .phantom import MARK, write_phantom
@@ -25,7 +25,6 @@ HOW_TO_GET_IMAGES = (
     "to use real radiographs, put the folder chest_xray or the file chest_xray.zip "
     "(doi 10.17632/rscbjbr9sj) into {home}, or set DATA to where it lies."
 )
-REPACK = "Delete this file and run notebook 01 again."
 
 
 @dataclass(frozen=True)
@@ -102,24 +101,20 @@ def _places(ws, routes):
     if ws.data:  # the user's word: nothing else is tried
         if not ws.data.exists():
             raise DataError(f"There is nothing at {ws.data}. Correct DATA (or CXR_DATA), or leave it empty.")
-        if ws.data.suffix.lower() in formats.SUFFIXES:
+        if ws.data.suffix.lower() in SUFFIXES:
             raise DataError(f"{ws.data} is one image; DATA must be a folder or a zip. {packing.EXPECTED}")
         yield Source("folder" if ws.data.is_dir() else "zip", ws.data)
         return
-    found = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
-    packs = sorted(found, key=lambda path: path.stat().st_mtime)
+    packs = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
     homes = [ws.home, PROJECT] + [DRIVE] * ws.on_drive
     online = tuple(routes) != ROUTES or (in_colab() and not ws.quick)  # where asked for, or in Colab
-    for route in routes:
-        if route == "cache":
-            found = packs[::-1]  # the newest first
-        elif route == "folder":
-            found = [home / name for home in homes for name in FOLDERS if (home / name).is_dir()]
-        elif route == "zip":
-            found = [home / name for home in homes for name in ARCHIVES if (home / name).is_file()]
-        else:
-            found = [KAGGLE] if online else []
-        yield from (Source(route, where) for where in found)
+    places = {
+        "cache": sorted(packs, key=lambda path: path.stat().st_mtime, reverse=True),  # the newest first
+        "folder": [path for home in homes for name in FOLDERS if (path := home / name).is_dir()],
+        "zip": [path for home in homes for name in ARCHIVES if (path := home / name).is_file()],
+        "download": [KAGGLE] if online else [],
+    }
+    yield from (Source(route, where) for route in routes for where in places[route])
     yield Source("phantom", ws.scratch / "phantom")
 
 
@@ -154,11 +149,8 @@ def _load(source, ws):
         packed = packing.pack(folder, where, source.where)
         if source.kind != "phantom":
             packing.keep(packed, ws.home / "cache")
-    try:
-        cache.check(packed)
-        pixels, table, present, problems, origin = cache.read(packed)
-    except images.UnreadableImage as error:
-        raise DataError(f"{error}. {REPACK}") from None
+    cache.check(packed)
+    pixels, table, present, problems, origin = cache.read(packed)
     synthetic = bool(table.patient.str.startswith(MARK).all())
     usable = table[present]
     if ws.quick:
@@ -174,9 +166,7 @@ def at_hand(ws):
 def open_files(ws):
     """{relative name: reader} of the files in use; empty where only a packed cache is at hand."""
     source = find(ws)
-    if source.kind not in ("folder", "zip"):
-        return {}
-    return files.gather(source.where)[0]
+    return files.gather(source.where)[0] if source.kind in ("folder", "zip") else {}
 
 
 def _folder(source, ws):

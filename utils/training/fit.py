@@ -101,13 +101,15 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
     if not afresh and (run := checkpoint.finished_but_interrupted(ws, card)):
         print(f"This training was finished before: {run.name}. For another network: START_AFRESH = True.")
         return mirror.deliver(mirror.Mirror(run, ws))
-    machine = _circumstances(trainer, precision)
+    devices = trainer.distribute_strategy.num_replicas_in_sync if backend.on_tensorflow() else 1
+    machine = runs.describe_machine(precision) | {"devices": devices}
     with _in_words(recipe, ws), checkpoint.start_or_go_on(trainer, card, machine, ws, afresh) as (run, state):
         batches.go_to(state["epoch"] if state else 0)
         print(f"Training {recipe.name}: {recipe.epochs} epochs, {len(training):,} images.", end=" ")
         print(f"Run folder: {run.path}")
         copy = mirror.Mirror(run, ws)
-        copy.claim_name()
+        if copy.needed:
+            copy.attempt(lambda: None)  # begins with the card, so that no other session takes the name
         validate = Validate(network, radiographs, validation, run, state)
         progress = ShowProgress(validate, recipe.epochs, len(batches))
         keep = checkpoint.KeepState(run, validate, copy)
@@ -161,12 +163,6 @@ def _card(recipe, network, radiographs, training, validation, seed, fold):
         "preprocessing": cache.PREPROCESSING
         + f"; then {recipe.side}x{recipe.side} the same way, values 0-255",
     }
-
-
-def _circumstances(trainer, precision):
-    """The part of the card that says where and with what the training ran."""
-    devices = trainer.distribute_strategy.num_replicas_in_sync if backend.on_tensorflow() else 1
-    return runs.describe_machine(precision) | {"devices": devices}
 
 
 def _check(recipe, training, validation, seed):
