@@ -58,6 +58,16 @@ def test_a_run_that_another_process_trains_is_left_to_it(interrupted, radiograph
     assert fit.train(FAST, radiographs, ws) == run and run.finished
 
 
+def test_a_truncated_card_is_restored_from_the_state(interrupted, radiographs, capsys):
+    ws, run = interrupted
+    card = run.card
+    (run.path / "card.json").write_text((run.path / "card.json").read_text()[:100])
+    assert runs.own_runs(ws) == []
+    assert fit.train(FAST, radiographs, ws) == run and run.finished
+    assert run.card["created"] == card["created"] and run.card["counts"] == card["counts"]
+    assert f"The card of {run.name} was damaged; it is restored" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("damage", ["damaged", "not a number"])
 def test_a_run_without_a_usable_state_begins_again_in_its_folder(interrupted, radiographs, capsys, damage):
     ws, run = interrupted

@@ -103,31 +103,49 @@ def restore(model, state):
 
 
 def find(ws, wanted):
-    """Unfinished runs that can go on: a list of (Run, state); state is None where no whole one is left.
+    """Unfinished runs that can go on: yields (Run, state); state is None where no whole one is left.
 
     wanted: card entries that must be the same, such as recipe, seed and manifest. The state is the
     later one of the run folder here and of its copy in the project's home. Runs with a state come
     first, and of these the newest.
     """
-    found = []
+    _restore_cards(ws)
+    without = []
     for run in _alike(ws, wanted):
-        if not run.finished:
-            places = {ws.local_runs / run.name, ws.runs / run.name}
-            states = [state for place in places if (state := Slots(place / "resume").newest)]
-            found.append((run, max(states, key=lambda state: state["epoch"], default=None)))
-    return sorted(found, key=lambda pair: pair[1] is None)
+        if run.finished:
+            continue
+        places = {ws.local_runs / run.name, ws.runs / run.name}
+        states = [state for place in places if (state := Slots(place / "resume").newest)]
+        if states:
+            yield run, max(states, key=lambda state: state["epoch"])
+        else:
+            without.append(run)
+    for run in without:
+        yield run, None
 
 
 def finished_but_interrupted(ws, wanted):
     """The newest run with these card entries that was finished, but not returned by its training; or None."""
-    alike = (run for run in _alike(ws, wanted) if run.finished and run.card.get("delivered") is False)
-    return next(alike, None)
+    alike = [run for run in _alike(ws, wanted) if run.finished and run.card.get("delivered") is False]
+    return alike[0] if alike else None
 
 
 def _alike(ws, wanted):
     """Own runs with these card entries, newest first."""
     wanted = json.loads(json.dumps(wanted))  # tuples are lists in a card
     return [run for run in reversed(runs.own_runs(ws)) if wanted.items() <= run.card.items()]
+
+
+def _restore_cards(ws):
+    """Write a run's card anew where it is damaged and a state still holds it."""
+    for folder in {*ws.local_runs.glob("*/resume"), *ws.runs.glob("*/resume")}:
+        run = runs.Run(folder.parent)
+        try:
+            _ = run.card
+        except runs.RunError:
+            if state := Slots(folder).newest:
+                runs.write_card(run.path, state["card"])
+                print(f"The card of {run.name} was damaged; it is restored from the kept state.")
 
 
 @contextlib.contextmanager
