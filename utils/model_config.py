@@ -102,10 +102,13 @@ def _settings(part):
     if "module" in part and part["class_name"] != "InputLayer":
         config.pop("batch_input_shape", None)  # Keras 2.15 repeated it
     augments = part["class_name"].startswith("Random")  # so it does nothing here
+
+    def changes_nothing(name, value):
+        default = value is None or value is False or (name, value) == ("groups", 1)
+        return default or augments or name.endswith(FOR_TRAINING)
+
     return {
-        name: value
-        for name, value in config.items()
-        if name in known or not (augments or name.endswith(FOR_TRAINING) or value in (None, False, 1))
+        name: value for name, value in config.items() if name in known or not changes_nothing(name, value)
     }
 
 

@@ -33,8 +33,8 @@ def inspect(path, folder):
     """Copy what Keras needs of a saved model into `folder`, checked.
 
     path: a `.keras` or `.h5` file of any version, recognised by its content. Returns the path of the copy,
-    its configuration, as dictionaries, and the bytes of all its weights. Raises ModelError if the file is
-    missing, damaged, of another format, or asks for more than a network.
+    and its configuration as dictionaries. Raises ModelError if the file is missing, damaged, of another
+    format, or asks for more than a network.
     """
     if path.is_dir() or path.suffix.lower() not in (".keras", ".h5", ".hdf5"):
         raise ModelError(
@@ -48,9 +48,11 @@ def inspect(path, folder):
     if path.stat().st_size > LARGEST:
         raise ModelError(f"{path} has {path.stat().st_size / 1e9:.1f} GB. {_TOO_LARGE}")
     try:
-        if zipfile.is_zipfile(path):
-            return _from_zip(path, folder)
-        return _from_hdf5(path, folder)
+        with open(path, "rb") as file:
+            start = file.read(2)
+        if not start:
+            raise EOFError("it is empty")
+        return _from_zip(path, folder) if start == b"PK" else _from_hdf5(path, folder)
     except ModelError as error:
         raise ModelError(f"{path.name} {error}") from None
     except (RecursionError, MemoryError):
@@ -64,6 +66,8 @@ _TOO_LARGE = f"Files of up to {LARGEST / 1e9:.0f} GB are opened; save it without
 
 
 def _from_zip(path, folder):
+    if not zipfile.is_zipfile(path):
+        raise zipfile.BadZipFile("its end is missing")
     with open(path, "rb") as file:
         if zipfile._EndRecData(file)[zipfile._ECD_SIZE] > LONGEST:  # the list of its members
             raise ModelError(f"has too many members. {_NO_NETWORK}")
@@ -77,47 +81,43 @@ def _from_zip(path, folder):
         clean.writestr(CONFIG, json.dumps(config))
         clean.write(weights, WEIGHTS)
     with h5py.File(weights) as file:
-        size = _weigh(file, weights.stat().st_size)
+        _check(file, weights.stat().st_size)
     weights.unlink()
-    return copy, config, size
+    return copy, config
 
 
 def _from_hdf5(path, folder):
     copy = shutil.copyfile(path, folder / "model.h5")
     with h5py.File(copy, "r+") as file:
-        size = _weigh(file, path.stat().st_size)
+        _check(file, path.stat().st_size)
         if "model_config" not in file.attrs:
             raise ModelError(
                 "holds weights only. Save the whole model where it was made, with model.save('model.keras')."
             )
         config = _config(file.attrs["model_config"])
         file.attrs["model_config"] = json.dumps(config)
-    return copy, config, size
+    return copy, config
 
 
-def _weigh(file, size):
-    """The bytes that all data of an open HDF5 file have in memory. size: of the file.
+def _check(file, size):
+    """Raise ModelError if an open HDF5 file of `size` bytes leads elsewhere, or unfolds to far more."""
+    seen, whole = [], [0]
 
-    Raises ModelError if anything in it leads elsewhere or unfolds to far more than the file holds.
-    """
-    parts, whole = [], [0]
+    # What such a function returns ends the walk; h5py does not survive an error raised in it.
+    def leads_away(name, link):
+        seen.append(name)
+        return name if len(seen) > PARTS or not isinstance(link, h5py.HardLink) else None
 
-    def follow(name, link):
-        parts.append(name)
-        if len(parts) > PARTS or not isinstance(link, h5py.HardLink):
-            raise ModelError(f"has too many parts, or links to other places ({name!r}). {_NO_NETWORK}")
-
-    def weigh(name, part):
+    def is_no_weight(name, part):
         if isinstance(part, h5py.Dataset):
-            if part.external or part.is_virtual or part.dtype.kind not in NUMBERS:
-                raise ModelError(f"takes data from other files, or no numbers ({name!r}). {_NO_NETWORK}")
             whole[0] += part.nbytes
+            return name if part.external or part.is_virtual or part.dtype.kind not in NUMBERS else None
 
-    file.visititems_links(follow)
-    file.visititems(weigh)
+    found = file.visititems_links(leads_away) or file.visititems(is_no_weight)
+    if found:
+        raise ModelError(f"has too many parts, or one that is no weight ({found!r}). {_NO_NETWORK}")
     if whole[0] > PACKED * size:
         raise ModelError(f"unfolds to {whole[0] / 1e9:,.1f} GB, far more than it holds. {_NO_NETWORK}")
-    return whole[0]
 
 
 def _config(text):

@@ -17,23 +17,38 @@ def load(path):
     """
     path = Path(path)
     with tempfile.TemporaryDirectory() as folder:
-        copy, config, size = model_files.inspect(path, Path(folder))
+        copy, config = model_files.inspect(path, Path(folder))
         try:
-            described = _count_weights(copy, config)
-            if described > size:  # even one byte each would be more
-                raise ModelError(
-                    f"{path.name} describes {described:,} weights, but holds {size:,} bytes of them. "
-                    "Copy it again, or ask the person it comes from."
-                )
+            _rehearse(copy, config)
             return _build(copy, config)
-        except ModelError:
-            raise
         except Exception as error:  # whatever Keras does not understand
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")
             raise ModelError(
                 f"{path} cannot be opened with Keras {keras.__version__}: {reason}. Save it anew where it "
                 f"opens, with model.save('model.keras') and, if possible, Keras {keras.__version__}."
             ) from None
+
+
+def _rehearse(copy, config):
+    """Open a file without memory for weights; raises whatever Keras does if they are not those described.
+
+    A configuration of a few bytes can ask for more memory than there is. In a StatelessScope Keras delays
+    the making of weights until the thread goes on without it; this thread ends there.
+    """
+    failed = []
+
+    def build():
+        try:
+            with keras.StatelessScope(initialize_variables=False):
+                _build(copy, config)
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
 
 
 def _build(copy, config):
@@ -44,29 +59,6 @@ def _build(copy, config):
             raise
         # an older Keras does not know the newest settings of its layers; the weights still fit
         return _rebuild(config["config"], copy)
-
-
-def _count_weights(copy, config):
-    """How many weights the network of a file has, found without memory for any of them.
-
-    A configuration of a few bytes can ask for more memory than there is. Keras delays the making of
-    variables in a StatelessScope, until the thread needs them; this thread ends before.
-    """
-    found = []
-
-    def build():
-        try:
-            with keras.StatelessScope(initialize_variables=False):
-                found.append(_build(copy, config).count_params())
-        except Exception as error:
-            found.append(error)
-
-    thread = threading.Thread(target=build)
-    thread.start()
-    thread.join()
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return found[0]
 
 
 def _rebuild(config, path):

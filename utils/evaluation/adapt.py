@@ -17,7 +17,7 @@ from ..training import finish
 from . import evaluation
 
 layers = keras.layers
-FROM_FILE = "as the file says"
+AS_SAVED = "as saved"
 PIXELS = {"0-255": (1.0, 0.0), "0-1": (1 / 255, 0.0), "-1 to 1": (1 / 127.5, -1.0)}  # scale, offset
 OUTPUTS = {  # how many numbers a network returns, after which activation
     "one probability": [(1, "sigmoid")],
@@ -69,7 +69,7 @@ def output_of(network):
 
 
 def settle(network, pixels, output):
-    """The settings for a network, from its layers where they are FROM_FILE: (pixels, output).
+    """The settings for a network, from its layers where they are AS_SAVED: (pixels, output).
 
     Raises ModelError where the layers do not tell, or contradict a setting.
     """
@@ -80,11 +80,11 @@ def settle(network, pixels, output):
 
 
 def _settle(name, value, choices, told):
-    if value not in (FROM_FILE, *choices):
-        raise ModelError(f"{name} is {value!r}. Choose {', '.join(map(repr, (FROM_FILE, *choices)))}.")
-    if value == FROM_FILE and not told:
+    if value not in (AS_SAVED, *choices):
+        raise ModelError(f"{name} is {value!r}. Choose {', '.join(map(repr, (AS_SAVED, *choices)))}.")
+    if value == AS_SAVED and not told:
         raise ModelError(f"The layers of the file do not tell {name}. Set {name} to {UNTOLD[name]}.")
-    if told and value not in (FROM_FILE, told):
+    if told and value not in (AS_SAVED, told):
         raise ModelError(f"{name} is {value!r}, but the layers of the file say {told!r}. Set {name} to that.")
     return told or value
 
@@ -92,7 +92,7 @@ def _settle(name, value, choices, told):
 def adapt(network, pixels, output, positive=1, side=0):
     """A network that takes grey pictures of 0-255 and returns P(normal), P(pneumonia).
 
-    pixels: a key of PIXELS, what the network was trained on. output: one of OUTPUTS. Either may be FROM_FILE,
+    pixels: a key of PIXELS, what the network was trained on. output: one of OUTPUTS. Either may be AS_SAVED,
     where the layers tell it. positive: which of two outputs means pneumonia, or what one output near 1 means
     (1 pneumonia, 0 normal). side: input height and width in pixels, for a network that takes any. Raises
     ModelError if the network or the settings cannot fit.
@@ -147,7 +147,7 @@ def _input_of(network, side):
     return height, channels
 
 
-def adopt(path, ws, radiographs, pixels=FROM_FILE, output=FROM_FILE, positive=1, side=0):
+def adopt(path, ws, radiographs, pixels=AS_SAVED, output=AS_SAVED, positive=1, side=0):
     """Make a finished run of a saved model: its scores of the validation images, threshold and card.
 
     path: a `.keras` or `.h5` file. The other settings are those of `adapt`. A run that was made of the
@@ -163,7 +163,7 @@ def adopt(path, ws, radiographs, pixels=FROM_FILE, output=FROM_FILE, positive=1,
     backend.prepare(0)
     theirs = saved_models.load(path)
     network = adapt(theirs, pixels, output, positive, side)
-    left, (pixels, output) = FROM_FILE in (pixels, output), settle(theirs, pixels, output)
+    left, (pixels, output) = AS_SAVED in (pixels, output), settle(theirs, pixels, output)
     print(f"{path.name}: PIXELS {pixels!r}, OUTPUT {output!r}{', as its layers say' if left else ''}.")
     choices = {"file": runs.file_digest(path), "pixels": pixels, "output": output}
     choices |= {"positive": positive, "side": network.input_shape[1]}
