@@ -271,12 +271,9 @@ def test_a_link_to_a_model_is_followed_and_the_model_left_as_it_is(network, tmp_
 
 def test_ordinary_settings_survive_the_cleaning(network):
     """Nothing is left out of what this Keras itself has written, but what only a training needs."""
-    config = json.loads(network.to_json())
-    assert model_config.cleaned(config)["config"]["layers"][1]["config"] == {
-        name: "float32" if name == "dtype" else value
-        for name, value in config["config"]["layers"][1]["config"].items()
-    } | {
-        name: {key: value for key, value in part.items() if key != "registered_name"}
-        for name, part in config["config"]["layers"][1]["config"].items()
-        if name.endswith("_initializer")
+    before = json.loads(network.to_json())["config"]["layers"][1]["config"] | {"dtype": "float32"}
+    after = model_config.cleaned(json.loads(network.to_json()))["config"]["layers"][1]["config"]
+    left_out = ("kernel", "bias", "activity")
+    assert after == {name: value for name, value in before.items() if name.split("_")[0] not in left_out} | {
+        "kernel_size": [3, 3]
     }

@@ -13,12 +13,17 @@ CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 VOCABULARIES = {"StringLookup", "IntegerLookup", "TextVectorization"}  # they read files
 MODELS = {"Model", "Functional", "Sequential"}
 VALUES = {"__tensor__", "__numpy__"}
-KNOWN = {"__keras_tensor__", "__slice__", "__tuple__", "__ellipsis__", *MODELS}
-for _part in (keras.layers, keras.initializers, keras.regularizers, keras.constraints):
-    KNOWN |= set(dir(_part))
+KNOWN = {"__keras_tensor__", "__slice__", "__tuple__", "__ellipsis__", *MODELS, *dir(keras.layers)}
 KNOWN -= CODE | VOCABULARIES
 ACTIVATIONS = {"relu": "relu", "sigmoid": "sigmoid", "softmax_v2": "softmax"}  # given as tf.nn.softmax
-FOR_TRAINING = ("_initializer", "_regularizer", "_constraint")  # of no effect once the weights are there
+FOR_TRAINING = (
+    "_initializer",
+    "_regularizer",
+    "_constraint",
+    "_momentum",
+    "compile_config",
+    "registered_name",
+)
 
 
 class ModelError(RuntimeError):
@@ -58,11 +63,7 @@ def _cleaned(part, refused):
         return "float32"
     if part.get("class_name") == "function" and str(part.get("config")) in ACTIVATIONS:
         return ACTIVATIONS[part["config"]]
-    part = {
-        key: _cleaned(value, refused)
-        for key, value in part.items()
-        if key not in ("compile_config", "registered_name")
-    }
+    part = {key: _cleaned(value, refused) for key, value in part.items() if not key.endswith(FOR_TRAINING)}
     if "class_name" in part:
         if not _is_data(part):
             refused.add(_known_as(part))
@@ -104,8 +105,7 @@ def _settings(part):
     augments = part["class_name"].startswith("Random")  # so it does nothing here
 
     def changes_nothing(name, value):
-        default = value is None or value is False or (name, value) == ("groups", 1)
-        return default or augments or name.endswith(FOR_TRAINING)
+        return augments or value is None or value is False or (name, value) == ("groups", 1)
 
     return {
         name: value for name, value in config.items() if name in known or not changes_nothing(name, value)

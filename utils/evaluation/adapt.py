@@ -189,7 +189,6 @@ def adopt(path, ws, radiographs, pixels=AS_SAVED, output=AS_SAVED, positive=1, s
         "recipe": recipe,
         "adapted": choices,
         "preprocessing": cache.PREPROCESSING,
-        "kept": "the saved model as it is",
     }
     run = runs.create(ws, card | runs.describe_machine("float32"))
     finish.finish(run, network, radiographs, validation)
