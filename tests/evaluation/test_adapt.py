@@ -128,7 +128,7 @@ def test_arithmetic_of_keras_before_the_base_opens(pictures, tmp_path):
     theirs.save(tmp_path / "theirs.keras")
     loaded = saved_models.load(tmp_path / "theirs.keras")
     noise = np.random.default_rng(0).random((2, 24, 24, 3), np.float32) * 255
-    np.testing.assert_allclose(loaded(noise), theirs(noise), atol=1e-5)
+    np.testing.assert_allclose(loaded(noise, training=False), theirs(noise, training=False), atol=1e-5)
     assert adapt.pixels_of(loaded) is None and adapt.output_of(loaded) == "two probabilities"
 
 
@@ -167,10 +167,11 @@ def test_a_saved_model_is_not_scored_on_the_phantom(radiographs, tmp_path):
 def test_networks_that_take_no_picture_or_give_no_answer_are_refused_in_words():
     inputs = keras.Input((24, 24, 3))
     x = layers.GlobalAveragePooling2D()(inputs)
+    age = keras.Input((1,))
     for network, words in (
         (keras.Model(inputs, [x, x]), r"returns \["),
         (keras.Model(inputs, layers.Dense(4, "softmax")(x)), r"returns \(None, 4\)"),
-        (keras.Model([inputs, keras.Input((3,))], layers.Dense(1)(x)), "not one picture"),
+        (keras.Model([inputs, age], layers.Dense(1)(layers.Concatenate()([x, age]))), "not one picture"),
         (trained_on(channels=4), "takes 4 channels"),
         (trained_on(front=[layers.UpSampling2D(9999)]), "GB for one picture"),
     ):
