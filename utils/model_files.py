@@ -5,7 +5,7 @@ configuration as an attribute. Either can be made to run code, to read other fil
 fill its memory. So only configuration and weights are taken and checked, and Keras opens a copy made of
 them. What is asked of the optimizer, and vocabularies, never reach Keras.
 
-Not covered: faults of the HDF5 library itself, and a network whose building never ends; interrupt it.
+Not covered: faults of the HDF5 library itself, and lists of names that share one enormous text.
 """
 
 import json
