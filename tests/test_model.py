@@ -86,18 +86,6 @@ def test_float32_copy_keeps_the_weights(noise):
     np.testing.assert_allclose(copy(noise), trained(noise), atol=0.02)
 
 
-def test_files_that_may_run_code_are_refused(tmp_path):
-    inputs = keras.Input((4,))
-    keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)).save(tmp_path / "lambda.keras")
-    with pytest.raises(saved_models.ModelError, match="Lambda"):
-        saved_models.load(tmp_path / "lambda.keras")
-    with pytest.raises(saved_models.ModelError, match="Notebook 03"):
-        saved_models.load(tmp_path / "none.keras")
-    (tmp_path / "half.keras").write_bytes(b"PK half")
-    with pytest.raises(saved_models.ModelError, match="not a complete"):
-        saved_models.load(tmp_path / "half.keras")
-
-
 @pytest.fixture
 def chests(radiographs):
     return np.asarray(radiographs.pixels[radiographs.table.index[:6]])

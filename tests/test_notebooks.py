@@ -291,15 +291,21 @@ def run_notebooks(names, home, **settings):
     return home
 
 
-def test_a_saved_model_from_elsewhere_is_evaluated(trained, tmp_path, monkeypatch):
+def test_a_saved_model_from_elsewhere_is_evaluated_and_nothing_is_claimed_for_it(
+    trained, own_folder, tmp_path, monkeypatch
+):
+    own_data.describe(own_folder, positive="ill", patient=r"(P\d+)_")
     monkeypatch.setenv("CXR_QUICK", "1")
-    file = str(trained.path / "model.keras")
-    done = run_cells("04_evaluate.ipynb", tmp_path, MODEL_FILE=file, PIXELS="0-255")
+    monkeypatch.setenv("CXR_DATA", str(own_folder))
+    done = run_cells("04_evaluate.ipynb", tmp_path / "home", MODEL_FILE=str(trained.path / "model.keras"))
     assert done.returncode == 0, done.stderr[-3000:]
-    (run,) = (tmp_path / "runs").iterdir()
+    assert "PIXELS '0-255', OUTPUT 'two probabilities', as its layers say" in done.stdout
+    (run,) = (tmp_path / "home/runs").iterdir()
     assert {path.name for path in run.iterdir()} >= {"model.keras", "scores_test.csv", f"{run.name}.zip"}
-    text = (run / "methods_and_results.md").read_text()
-    assert "A saved model" in text and "How it was trained is not known here" in text and "None" not in text
+    for page in ("methods_and_results.md", "model_card.md", "checklist.md"):
+        text = (run / page).read_text()
+        assert "aved model" in text and "Whether test images influenced this model is not known" in text
+        assert not re.search("None|recipe|seed|epoch|from scratch|Kept was|finished network", text), page
 
 
 def test_stored_scores_are_evaluated_without_tensorflow(tmp_path):

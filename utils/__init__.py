@@ -20,7 +20,7 @@ resample.py           crop and resize on the device
 predict.py            pictures to scores
 intervals.py          how far a number may be off
 runs.py               the run folder, and what each entry of its card means
-saved_models.py       opening a saved network safely
+saved_models.py       opening a saved network safely: model_files and model_config inspect it before Keras
 
 The study behind the released results, and notebook 6, is in study/. Imports go one way only, from
 notebooks down to workspace; pyproject.toml says how, and `make test` checks it.

@@ -90,6 +90,12 @@ def two_classes(x):
     return layers.Dense(2, activation="softmax", dtype="float32", name="normal_or_pneumonia")(x)
 
 
+def parts(network):
+    """All layers and operations of a network in the order of the computation, those of inner models, too."""
+    for part in getattr(network, "operations", network.layers):
+        yield from parts(part) if isinstance(part, keras.Model) else (part,)
+
+
 def in_float32(network):
     """The same network with the same weights, computing in float32 whatever it was trained in.
 

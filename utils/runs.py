@@ -36,7 +36,7 @@ CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the
     "code": "git commit of this project; + if it was changed",
     "device": "on what it was computed",
     "devices": "how many of them",
-    "precision": "of the computation in training; the saved network is float32",
+    "precision": "of the computation; the saved network is float32",
     "continued": "where an interrupted training went on: after which epoch, on what [going on]",
     "epochs_done": "epochs trained so far [every epoch]",
     "kept": "which epoch's network was saved [finish]",
@@ -86,8 +86,9 @@ class Run:
         write_card(self.path, self.card | entries)
 
     def explain_card(self, *entries):
-        """Entries of the card as a table: entry, value, meaning."""
+        """Entries of the card as a table: entry, value, meaning; without those that it does not have."""
         card = self.card
+        entries = [entry for entry in entries if entry in card]
         values = ["nothing" if card[entry] == {} else card[entry] for entry in entries]
         meanings = [CARD[entry].partition(" [")[0] for entry in entries]
         return pd.DataFrame({"entry": entries, "value": values, "meaning": meanings}).set_index("entry")
@@ -111,6 +112,8 @@ class Run:
     def __str__(self):
         card = self.card
         state = "" if card["finished"] else ", UNFINISHED"
+        if "adapted" in card:
+            return f"run {self.name}, of the saved model {card['recipe']['network']} from elsewhere{state}"
         data = _what(card["synthetic"], "real radiographs")
         kind = "released run" if self.path.parent == RELEASED else "run"
         return f"{kind} {self.name}, recipe {card['recipe']['name']}, trained on {data}{state}"
@@ -123,7 +126,7 @@ def _what(synthetic, otherwise="radiographs"):
 def create(ws, card):
     """Make a new run folder on the local disk with its card; a name that is taken gets a number."""
     now = datetime.datetime.now()
-    seed = f"_seed{card['seed']}" if isinstance(card["seed"], int) else ""  # else it is not known
+    seed = f"_seed{card['seed']}" if "seed" in card else ""  # of a model from elsewhere it is not known
     run = Run(ws.local_runs / free_name(ws, f"{now:%Y-%m-%d_%H%M}_{card['recipe']['name']}{seed}"))
     run.path.mkdir(parents=True)
     created = now.isoformat(timespec="seconds")
@@ -238,7 +241,8 @@ def faults(run, radiographs=None):
         found.append("model.keras is not the file this run wrote; copy the run folder again.")
     if radiographs and card["manifest"] != radiographs.digest:
         found.append(
-            f"This run was trained on {_what(card['synthetic'])} of manifest {card['manifest']}, "
+            f"This run was {'made with' if 'adapted' in card else 'trained on'} {_what(card['synthetic'])} "
+            f"of manifest {card['manifest']}, "
             f"but the images in use are {_what(radiographs.synthetic)} of manifest {radiographs.digest}."
         )
     return found

@@ -94,9 +94,9 @@ def scope(card):
     """What the network has learned from, in a few words; nothing is known about its answers elsewhere."""
     if card["synthetic"]:
         return "SYNTHETIC PHANTOM: the answer means nothing"
-    if manifest.is_public(card["manifest"]):
-        return "known for children of 1 to 5 years, AP view, one hospital"
-    return "known for radiographs like those of its own training data"
+    if "adapted" in card or not manifest.is_public(card["manifest"]):
+        return "known for radiographs like those of its own training data"
+    return "known for children of 1 to 5 years, AP view, one hospital"
 
 
 def target(run, place, ws):
