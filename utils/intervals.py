@@ -44,6 +44,23 @@ def bootstrap(scores, statistic, resamples=2000, seed=0):
     return pd.DataFrame({"value": point, "low": low, "high": high})
 
 
+def shares(scores, hits, members, resamples=2000, seed=0):
+    """Shares of groups of a scores table with their intervals: columns value, low, high, a row a group.
+
+    hits: bool [n, groups], the rows that count; members: bool, the same shape, those they are a share of.
+    Interval: see INTERVAL. Where that is none, as where nothing or everything counts, it is Wilson's (1927)
+    for as many independent observations as the group has patients.
+    """
+    hits, members = (np.asarray(rows, float) for rows in (hits & members, members))
+    found = bootstrap(
+        scores, lambda weights: metrics.share(weights @ hits, weights @ members), resamples, seed
+    )
+    patients = np.array([scores.patient[column > 0].nunique() for column in members.T])
+    none = found.low.isna().to_numpy() & (patients > 0)
+    low, high = proportion_confint(found.value * patients, np.maximum(patients, 1), method="wilson")
+    return found.assign(low=found.low.mask(none, low), high=found.high.mask(none, high))
+
+
 def limits(drawn):
     """The 2.5 and 97.5 percentiles of bootstrap values [resamples, statistics]; NaN where that misleads."""
     with warnings.catch_warnings():
