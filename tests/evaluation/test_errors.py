@@ -23,9 +23,9 @@ def test_a_block_of_errors_is_found(clustered):
     assert list(found) == ["patient number in A", "patient number in B"]
     rates = errors.rates(clustered, 0.5, found, 200)
     worst = rates[rates.fact != "class"].nlargest(1, "value").iloc[0]
-    assert (worst.fact, worst["from"], worst["to"], worst.errors) == ("patient number in A", 34, 65, 10)
+    assert (worst.fact, worst["from"], worst["to"], worst.errors) == ("patient number in A", 34, 66, 10)
     sentence = errors.finding(rates)
-    assert f"of {worst.images} normal radiographs with patient number in A from 34 to 65" in sentence
+    assert f"of {worst.images} normal radiographs with patient number in A from 34 to 66" in sentence
     assert "of all normal ones 10 %" in sentence and f"Of {len(rates)} groups" in sentence
 
 

@@ -63,7 +63,7 @@ TOLD = {  # how the sentences begin
         "When blanked in the middle, its AUC is 0.50",
     ],
     "one class": [
-        f"Of 4 normal {CALLED} 50 % pneumonia; when inverted, 75 %",
+        f"Of 4 normal {CALLED} 50 % pneumonia; when mirrored, 75 %",
         "When blanked in the middle, 50 % (0-100 %) of its answers flip",
     ],
     "no labels": [
@@ -76,7 +76,7 @@ TOLD = {  # how the sentences begin
 
 @pytest.mark.parametrize(
     ("labels", "told"),
-    zip(([WELL, WELL, ILL, ILL], [WELL] * 4, [""] * 4), TOLD.values(), strict=True),
+    list(zip(([WELL, WELL, ILL, ILL], [WELL] * 4, [""] * 4), TOLD.values(), strict=True)),
     ids=TOLD,
 )
 def test_sentences_say_what_was_found(labels, told):
