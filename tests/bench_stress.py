@@ -26,9 +26,10 @@ layers = keras.layers
 
 
 def plain(side=150):
-    """Three convolutions, flattened; pixels / 255 outside; the augmentation of ImageDataGenerator's examples."""
+    """Three convolutions, flattened; pixels / 255 outside; augmented as in ImageDataGenerator's examples."""
     augment = [layers.RandomRotation(0.03), layers.RandomZoom(0.1), layers.RandomTranslation(0.1, 0.1)]
-    return side, 3, augment + [layers.RandomFlip("horizontal")], 1 / 255, "0-1", [
+    augment.append(layers.RandomFlip("horizontal"))
+    return side, 3, augment, 1 / 255, "0-1", [
         layers.Conv2D(32, 3, activation="relu"),
         layers.MaxPooling2D(),
         layers.Conv2D(64, 3, activation="relu"),

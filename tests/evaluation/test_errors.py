@@ -2,9 +2,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import scores_table
+from PIL import Image
 
 from utils.data import manifest
 from utils.evaluation import errors, evaluation
+from utils.sources import files
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,27 @@ def test_facts_that_are_known_of_few_or_are_all_equal_make_no_quarters(clustered
     facts = pd.DataFrame({"few": np.where(np.arange(200) < 20, 1.0, np.nan), "equal": np.ones(200)})
     rates = errors.rates(clustered, 0.5, facts, 50)
     assert "few" not in set(rates.fact) and rates[rates.fact == "equal"].images.isin([100]).all()
+
+
+def test_facts_of_files_are_known_or_left_out():
+    public = manifest.read().query("split == 'test'").assign(score=0.5).reset_index(drop=True)
+    known = errors.facts(public)
+    assert known["file: size in kB"].notna().sum() == 124  # shipped with the project
+    phantom = public.assign(patient="phantom-" + public.patient)
+    assert not any(name.startswith("file") for name in errors.facts(phantom))
+
+
+def test_files_at_hand_are_measured(tmp_path):
+    own = scores_table([0, 1] * 10, 0.5).assign(path=[f"x/{n}.png" for n in range(20)], subtype="x")
+    for n, path in enumerate(own.path):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        Image.new("L", (200 + n, 100)).save(tmp_path / path)
+    readers, _, _ = files.gather(tmp_path)
+    assert errors.facts(own, readers=readers)["file: width / height"].tolist() == [
+        2 + n / 100 for n in range(20)
+    ]
+    twice = own.assign(path=["y/1.png", *own.path[1:]])  # which of the two files it is cannot be told
+    assert "file: width / height" not in errors.facts(twice, readers=readers)
 
 
 def test_facts_of_pictures_follow_the_scores(radiographs):

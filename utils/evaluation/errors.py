@@ -26,12 +26,14 @@ def facts(scores, radiographs=None, readers=None):
     files, see `shortcuts.read_file_facts`; readers: `sources.open_files`. Patient numbers, one column for
     each subtype, where every patient's key ends in a number.
     """
-    names = {path.rpartition("/")[2] for path in scores.path}
+    names = set(scores.path.str.rpartition("/")[2])
+    if len(names) < len(scores):  # equal names in several folders: files are found by their names
+        readers = None
     readers = {name: reader for name, reader in (readers or {}).items() if name.rpartition("/")[2] in names}
     files, _ = shortcuts.read_file_facts(readers, scores)
-    files = files.set_index("path").reindex(scores.path)
-    ratio, size = files.width / files.height, files.bytes / 1000
-    found = {"file: width / height": ratio.to_numpy(), "file: size in kB": size.to_numpy()}
+    keys = ["path", "patient"]  # the phantom has paths of the public data set, but other patients
+    files = scores[keys].merge(files.drop_duplicates(keys), "left", on=keys)
+    found = {"file: width / height": files.width / files.height, "file: size in kB": files.bytes / 1000}
     number = pd.to_numeric(scores.patient.str.extract(r"(\d+)$")[0])
     if number.notna().all():
         for subtype in sorted(set(scores.subtype)):
