@@ -72,6 +72,13 @@ def test_the_middle_and_what_is_around_it_make_up_the_picture():
     assert ((inside == noise()) | (around == noise())).all()
 
 
+def test_a_blanked_middle_does_not_tell_what_was_there():
+    change = CHANGES[LEFT]["blanked in the middle"]
+    dark, light = noise(), noise()
+    dark[:, 60:160, 60:160], light[:, 60:160, 60:160] = 0, 255
+    assert np.array_equal(change(dark), change(light))
+
+
 def test_tones_do_what_their_names_say():
     grey, tone = np.full((1, 224, 224), 100, np.uint8), CHANGES["tone"]
     assert tone["darkened (gamma 1.5)"](grey).max() < 100 < tone["lightened (gamma 0.67)"](grey).min()

@@ -34,9 +34,14 @@ def squeeze(pictures, height=1.0, width=1.0, fill="edge"):
 
 
 def blank(pictures, height=1.0, width=1.0, inside=False):
-    """Fill all but the middle `height` and `width`, or that (inside=True), with each picture's mean grey."""
-    mean = pictures.mean((1, 2), keepdims=True).astype(np.uint8)
-    return np.where(_middle(height, width) == inside, mean, pictures)
+    """Fill all but the middle `height` and `width` with each picture's mean grey.
+
+    inside=True: fill that middle, with the mean of what is left, so that nothing tells what was there.
+    """
+    filled = _middle(height, width) == inside
+    known = ~filled | (not inside)
+    mean = pictures[:, known].mean(1).astype(np.uint8)
+    return np.where(filled, mean[:, None, None], pictures)
 
 
 def _middle(height, width):

@@ -180,6 +180,8 @@ def report(model, place, to=None, pixels="0-255", output="two probabilities", po
         network, threshold = saved_models.load(run.path / "model.keras"), run.card["threshold"]["value"]
         names, note = run.card["class_names"], figures.style.note(run.card["synthetic"])
     pictures, table = folder.read(place, MOST)
+    labelled = (table.label != "").all()
+    names = [name for name, _ in manifest.classes(table)] if labelled else names
     scores = scored({model: partial(predict.score_pictures, network)}, pictures)[model]
     doubts = evaluation.check(table.assign(score=scores[UNCHANGED]))
     found = effects(scores, table, threshold)
@@ -191,6 +193,6 @@ def report(model, place, to=None, pixels="0-255", output="two probabilities", po
         return [table, *figures.style.save(drawn, there, to.stem, ["png"])]
 
     print(f"{len(table)} radiographs of {table.patient.nunique()} patients, threshold {threshold:.3f}.")
-    print(*(doubts if (table.label != "").all() else ()), *sentences(found, names), sep="\n")
+    print(*(doubts if labelled else ()), *sentences(found, names), sep="\n")
     print(*workspace.save_somewhere(to.parent, save), sep="\n")
     return found

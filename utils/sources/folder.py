@@ -28,7 +28,7 @@ def read(place, most):
         readers = {name: reader for name, (reader, _) in files.every(place).items()}
     table = _known(list(readers), own)
     table = _by_folder(place, list(readers)) if table is None else _not_test(table, place)
-    table = manifest.draw(table, most if table.label.all() else 2 * most)
+    table = manifest.draw(table, most if (table.label != "").all() else 2 * most)
     found = list(images.read_many([readers[name] for name in table.name], "Reading radiographs"))
     good = np.array([not isinstance(picture, images.UnreadableImage) for picture in found], bool)
     for name, problem in zip(table.name[~good], np.array(found, object)[~good], strict=True):
@@ -37,9 +37,8 @@ def read(place, most):
         raise DataError(
             f"No radiograph could be read in {place}. Put JPEG, PNG, TIFF, BMP or DICOM files there."
         )
-    return np.stack([each for each, use in zip(found, good, strict=True) if use]), table[good].reset_index(
-        drop=True
-    )
+    pictures = np.stack([picture for picture, use in zip(found, good, strict=True) if use])
+    return pictures, table[good].reset_index(drop=True)
 
 
 def _known(names, own):
