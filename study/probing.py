@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from utils import metrics, predict, runs, saved_models
 from utils.data import images, manifest
-from utils.evaluation import stress
+from utils.evaluation import perturbations, stress
+from utils.sources import files
 from utils.training import recipes
 
 from . import experiments, kept, tables
@@ -41,13 +43,20 @@ CANDIDATES = {
 COUNTERFACTUAL = {"none": np.copy}  # what of a narrower framing counts?
 for _kept in (0.9, 0.8, 0.7):
     COUNTERFACTUAL |= {
-        f"height cropped to {_kept:.0%}": partial(stress.crop, height=_kept),  # content, zoom, stretch
-        f"both cropped to {_kept:.0%}": partial(stress.crop, height=_kept, width=_kept),  # content and zoom
-        f"squeezed to {_kept:.0%} of the width": partial(stress.narrow, kept=_kept),  # stretch alone
-        f"masked to {_kept:.0%} of the height": partial(stress.mask, kept=_kept),  # content alone
+        f"height cropped to {_kept:.0%}": partial(perturbations.crop, height=_kept),  # content, zoom, stretch
+        f"both cropped to {_kept:.0%}": partial(perturbations.crop, height=_kept, width=_kept),  # not stretch
+        f"squeezed to {_kept:.0%} of the width": partial(perturbations.squeeze, width=_kept),  # stretch alone
+        f"masked to {_kept:.0%} of the height": partial(perturbations.blank, height=_kept),  # content alone
     }
-COUNTERFACTUAL |= {name: stress.ROBUSTNESS[name] for name in ("JPEG quality 75", "JPEG quality 30")}
-COUNTERFACTUAL |= {name: stress.ROBUSTNESS[name] for name in stress.ROBUSTNESS if name.startswith("shrunk")}
+for _quality in (75, 30):
+    COUNTERFACTUAL[f"JPEG quality {_quality}"] = partial(perturbations.reencode, quality=_quality)
+for _how in ("antialiased", "not antialiased"):
+    COUNTERFACTUAL[f"shrunk to 112, {_how}"] = partial(
+        perturbations.through, side=112, antialias=_how == "antialiased"
+    )
+MOVED = ["change", "images"]  # columns of the table 'counterfactual'
+MOVED += [f"{name}{end}" for name in ("shift", "flips", "called") for end in ("", "_low", "_high")]
+MOVED += ["median", "largest", "cell", "seed", "part", "label"]
 
 
 def held_out(radiographs):
@@ -107,7 +116,7 @@ def score(run, pixels, table, group):
     parts = {name: group == name for name in ("fold 0", "next to test", "stretched")}
     parts["stretched"] |= ill == 1
     pictures = pixels[table.index[rows]]
-    framed = [stress.crop(pictures, *framing) for framing in FRAMINGS]
+    framed = [perturbations.crop(pictures, *framing) for framing in FRAMINGS]
     network = saved_models.load(run.path / "model.keras")
     for views in (VIEWS[:1], VIEWS):
         scores = np.stack([by_views(network, shown, views) for shown in framed])
@@ -120,7 +129,10 @@ def score(run, pixels, table, group):
 
 def by_views(network, pictures, views):
     """Scores, the log odds averaged over crops of each picture."""
-    odds = [metrics.log_odds(predict.score_pictures(network, stress.crop(pictures, *view))) for view in views]
+    odds = [
+        metrics.log_odds(predict.score_pictures(network, perturbations.crop(pictures, *view)))
+        for view in views
+    ]
     return metrics.from_log_odds(np.mean(odds, axis=0))
 
 
@@ -154,17 +166,39 @@ def counterfactual(radiographs, ws, originals=None):
         table = table[table.label == label]
         pictures = radiographs.pixels[table.index.to_numpy()]
         shown = {name: change(pictures) for name, change in COUNTERFACTUAL.items()}
-        groups.append((part, label, table, stress.fixed(shown)))  # once for all networks
+        groups.append((part, label, table, shown))  # once for all networks
         if originals:
             table = radiographs.table[(radiographs.table.split == "test") == (part == "test")]
-            groups.append((part, label, *stress.full_size(Path(originals), table[table.label == label])))
+            groups.append((part, label, *full_size(Path(originals), table[table.label == label])))
     for run, network, cell in networks(ws, "2x2"):
         scoring = partial(predict.score_pictures, network)
-        for part, label, table, ways in groups:
-            pictures = radiographs.pixels[table.index.to_numpy()]
-            found = stress.effects(scoring, pictures, table, 0.5, ways, resamples=1000)
+        for part, label, table, shown in groups:
+            before = {stress.UNCHANGED: scoring(radiographs.pixels[table.index.to_numpy()])}
+            after = {name: scoring(pictures) for name, pictures in shown.items()}
+            found = stress.effects(before | after, table, 0.5, resamples=1000).iloc[1:]
             rows.append(found.assign(cell=cell, seed=run.card["seed"], part=part, label=label))
-    kept.write("counterfactual", pd.concat(rows), digits=5)
+    kept.write("counterfactual", pd.concat(rows)[MOVED], digits=5)
+
+
+def full_size(folder, table):
+    """Full-size files of some of the table's radiographs, read in three ways.
+
+    Returns the rows whose files lie in `folder`, and {way: pictures, uint8 [n, 224, 224]}.
+    """
+    readers = {name.rpartition("/")[2]: reader for name, reader in files.gather(folder)[0].items()}
+    names = table.path.str.rpartition("/")[2]
+    rows = table[names.isin(readers)]
+    full = [images.read(readers[name]()) for name in names[rows.index]]
+    ways = {
+        "read from the full-size file": images.squash,
+        "full-size, shrunk without antialiasing": partial(
+            perturbations.resized, method=Image.Resampling.NEAREST
+        ),
+        "full-size, saved again as JPEG quality 75": lambda grey: images.squash(
+            perturbations.as_jpeg(grey, 75)
+        ),
+    }
+    return rows, {name: np.stack([way(grey) for grey in full]) for name, way in ways.items()}
 
 
 def networks(ws, experiment):

@@ -81,7 +81,7 @@ def test_prose_stands_before_code_and_after_figures(name):
     for before, cell, after in zip(notebook, notebook[1:], notebook[2:], strict=False):
         if (
             cell.cell_type == "code"
-            and re.search(r"figures\.(data|pictures|results)\.", cell.source)
+            and re.search(r"figures\.(data|errors|pictures|results|stress)\.", cell.source)
             and "note=note" in cell.source
         ):
             assert "markdown" in (after.cell_type, before.cell_type)

@@ -10,7 +10,8 @@ sources/              notebook 1        where radiographs come from: folders and
 training/             notebook 3        recipes (all settings), fit, augment, batches; watch (what one sees),
                                         checkpoint and mirror (disconnects), finish
 evaluation/           notebook 4        evaluation and compare (scores to findings), explain (where a network
-                                        looks), stress (changed pictures), adapt (models from elsewhere)
+                                        looks), errors (where they are), perturbations and stress (changed
+                                        pictures), adapt (models from elsewhere)
 inference/            notebook 5        classify (new radiographs to answers)
 report/               notebook 4        tables, documents (words, one zip), templates
 figures/              all               data in, Figure out

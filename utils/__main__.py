@@ -1,4 +1,4 @@
-"""python -m utils classify PLACE | run | robustness | address URL"""
+"""python -m utils classify PLACE | stress MODEL FOLDER | run | address URL"""
 
 import argparse
 import os
@@ -57,11 +57,17 @@ def classify(place, to, run, hide_names):
         sys.exit(str(error))
 
 
-def robustness(run, originals):
-    """Measure how far a run's scores move if radiographs are changed."""
-    from .evaluation import stress
+def stress(model, folder, to, pixels, output, positive):
+    """Write what changes to radiographs do to a model's answers into a CSV file and a figure beside it."""
+    from . import runs
+    from .evaluation import evaluation, stress
+    from .saved_models import ModelError
+    from .sources import files
 
-    stress.robustness(run, originals)
+    try:
+        stress.report(model, folder, to, pixels, output, positive)
+    except (files.DataError, runs.RunError, ModelError, evaluation.ScoresError) as error:
+        sys.exit(str(error))
 
 
 def set_address(url):
@@ -87,16 +93,19 @@ def main():
         added.set_defaults(function=function)
         return added.add_argument
 
-    which = {"default": "", "help": "name of a run; without it the newest finished one"}
     add = command("classify", classify, "answer new radiographs into a CSV file")
     add("place", help="file, folder, zip, or link to a file on Google Drive")
-    add("--run", **which)
+    add("--run", default="", help="name of a run; without it the newest finished one")
     add("--to", help="the CSV file; without it one in the folder of results")
     add("--hide-names", action="store_true", help="number the files instead of naming them")
     command("run", run_series, "run the notebook series from images to figures")
-    add = command("robustness", robustness, "measure how far scores move if radiographs are changed")
-    add("--run", **which)
-    add("--originals", help="folder with full-size files of some of the radiographs")
+    add = command("stress", stress, "measure how a model's answers change if radiographs are changed")
+    add("model", help="name or folder of a run, or a .keras or .h5 file")
+    add("folder", help="radiographs, in folders NORMAL and PNEUMONIA or without labels; at most 150 of each")
+    add("--to", help="the CSV file; without it one in the folder of results")
+    add("--pixels", default="0-255", help="of a file: range of the pixels it was trained on (%(default)s)")
+    add("--output", default="two probabilities", help="of a file: what it returns (%(default)s)")
+    add("--positive", type=int, default=1, help="of a file: which output means pneumonia (%(default)s)")
     add = command("address", set_address, "set the project's public address everywhere")
     add("url", help="https://github.com/OWNER/REPOSITORY")
     choice = vars(parser.parse_args())

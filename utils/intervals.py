@@ -7,6 +7,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
 
 from . import metrics
 from .data import manifest
@@ -40,6 +41,23 @@ def bootstrap(scores, statistic, resamples=2000, seed=0):
     drawn = np.concatenate([statistic(weights) for weights in resampled(scores, resamples, seed)])
     low, high = limits(drawn)
     return pd.DataFrame({"value": point, "low": low, "high": high})
+
+
+def shares(scores, hits, members, resamples=2000, seed=0):
+    """Shares of groups of a scores table with their intervals: columns value, low, high, a row a group.
+
+    hits: bool [n, groups], the rows that count; members: bool, the same shape, those they are a share of.
+    Interval: see INTERVAL. Where that is none, as where nothing or everything counts, it is Wilson's (1927)
+    for as many independent observations as the group has patients.
+    """
+    hits, members = (np.asarray(rows, float) for rows in (hits & members, members))
+    found = bootstrap(
+        scores, lambda weights: metrics.share(weights @ hits, weights @ members), resamples, seed
+    )
+    patients = np.array([scores.patient[column > 0].nunique() for column in members.T])
+    none = found.low.isna().to_numpy() & (patients > 0)
+    low, high = proportion_confint(found.value * patients, np.maximum(patients, 1), method="wilson")
+    return found.assign(low=found.low.mask(none, low), high=found.high.mask(none, high))
 
 
 def limits(drawn):

@@ -1,66 +1,198 @@
-from functools import partial
+import shutil
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from utils import __main__ as commands
+from utils import runs
+from utils.data import manifest
 from utils.evaluation import stress
+from utils.sources import files, folder
 
 
-def ramp():
-    return np.repeat(np.linspace(0, 223, 224)[:, None], 224, 1).astype(np.uint8)
+def table(labels, patients=None):
+    return pd.DataFrame({"patient": patients or [str(n) for n in range(len(labels))], "label": labels})
 
 
-@pytest.mark.parametrize("kept", [1.0, 0.8, 0.5])
-def test_cropping_keeps_the_middle(kept):
-    pictures = np.stack([ramp(), ramp().T])
-    rows, columns = stress.crop(pictures, height=kept)
-    assert rows.mean() == pytest.approx(111.5, abs=1)
-    assert np.ptp(rows.astype(int)) == pytest.approx(223 * kept, abs=2)
-    assert np.array_equal(columns, ramp().T)
-    assert np.ptp(stress.crop(pictures, width=kept)[1].astype(int)) == pytest.approx(223 * kept, abs=2)
+WELL, ILL = "NORMAL", "PNEUMONIA"
+SCORES = {  # of four pictures: unchanged, then changed
+    stress.UNCHANGED: np.array([0.1, 0.2, 0.8, 0.9]),
+    "mirrored": np.array([0.1, 0.7, 0.8, 0.9]),
+    "inverted": np.array([0.6, 0.7, 0.3, 0.9]),
+    stress.BLIND: np.array([0.5, 0.5, 0.5, 0.5]),
+}
 
 
-def test_narrowing_loses_nothing_and_masking_stretches_nothing():
-    columns = ramp().T[None]
-    narrowed = stress.narrow(columns, 0.7)[0].astype(int)
-    assert narrowed.min() <= 1 and narrowed.max() >= 222 and np.diff(narrowed).max() <= 2
-    assert (narrowed[:, :30] == narrowed[:, :1]).all()
-    masked = stress.mask(ramp()[None], 0.8)[0]
-    assert np.array_equal(masked[22:-22], ramp()[22:-22]) and set(masked[:22].ravel()) == {111}
+def test_effects_tell_which_answers_turn_and_in_which_direction():
+    found = stress.effects(SCORES, table([WELL, WELL, ILL, ILL]), 0.5, 200).set_index("change")
+    assert found.loc["mirrored", ["flips", "up", "down", "false_alarms", "missed", "auc"]].tolist() == [
+        0.25, 0.5, 0, 0.5, 0, 1,
+    ]  # fmt: skip
+    assert found.loc["inverted", ["flips", "up", "down", "called"]].tolist() == [0.75, 1, 0.5, 0.75]
+    assert found.loc[stress.BLIND, ["auc", "called"]].tolist() == [0.5, 1]
+    assert found["shift"].tolist() == pytest.approx([0, 0.125, 0.125, 0])
+    assert found.largest["inverted"] == pytest.approx(0.5) and found.kind["mirrored"] == "position and file"
+    assert found.loc["mirrored", ["up_low", "up_high"]].tolist() == [0, 1]
+    assert 0 < found.down_high["mirrored"] < 1  # nothing turned, yet two patients exclude little
+    assert found.loc[stress.UNCHANGED, ["up_low", "up_high", "flips_high"]].isna().all()
 
 
-def test_unchanged_where_nothing_is_asked_for():
-    noise = np.random.default_rng(0).integers(0, 256, (2, 224, 224), dtype=np.uint8)
-    for same in (
-        stress.crop(noise),
-        stress.narrow(noise, 1.0),
-        stress.mask(noise, 1.0),
-        stress.expose(noise),
-        stress.rotate(noise, 0),
-    ):
-        assert np.array_equal(same, noise)
-    assert stress.through(noise, 112, antialias=True).std() < stress.through(noise, 112, False).std()
-    errors = [np.abs(stress.reencode(noise, q).astype(int) - noise).mean() for q in (30, 95)]
-    assert errors[0] > 2 * errors[1] > 0
-    assert stress.crop(noise[:0], 0.5).shape == (0, 224, 224)
+def test_patients_are_drawn_whole():
+    """Eight pictures of two patients say less than eight of eight."""
+    scores = {change: np.repeat(score, 4) for change, score in SCORES.items()}
+    labels, patients = [WELL] * 8 + [ILL] * 8, list("aaaabbbbccccdddd")
+    alike = stress.effects(scores, table(labels, patients), 0.5, 400)
+    apart = stress.effects(scores, table(labels), 0.5, 400)
+    assert alike.change[1] == "mirrored" and alike.up[1] == apart.up[1] == 0.5
+    assert (alike.up_low[1], alike.up_high[1]) == (0, 1) and 0 < apart.up_low[1] < apart.up_high[1] < 1
 
 
-def test_effects_tell_how_far_scores_move_and_how_many_answers_flip():
-    pictures = np.stack([np.full((224, 224), grey, np.uint8) for grey in (100, 120, 140, 160)])
-    table = pd.DataFrame({"patient": list("abcd"), "label": ["NORMAL", "NORMAL", "PNEUMONIA", "PNEUMONIA"]})
-    brighter = {"same": np.copy, "brighter": partial(stress.expose, brightness=0.1)}
-    found = stress.effects(lambda shown: shown.mean((1, 2)) / 255, pictures, table, 0.5, brighter, 100)
-    same, moved = found.itertuples()
-    assert (same.shift, same.flips, same.largest) == (0, 0, 0)
-    assert moved.shift == pytest.approx(26 / 255, abs=0.01) and moved.median == pytest.approx(moved.shift)
-    assert moved.called == 0.75 and same.called == 0.5
-    assert moved.flips == 0.25 and moved.flips_low == 0 and moved.flips_high == 0.5
+def test_without_labels_all_answers_count_and_nothing_is_called_wrong():
+    found = stress.effects(SCORES, table([""] * 4), 0.5, 200).set_index("change")
+    assert found.loc["inverted", ["up", "down", "flips"]].tolist() == [0.5, 0.25, 0.75]
+    assert not {"false_alarms", "missed", "auc"} & set(found) and (found.negative == 0).all()
 
 
-def test_full_size_files_are_compared_with_the_copies_in_use(radiographs, phantom_folder):
-    rows, shown = stress.full_size(phantom_folder, radiographs.table[radiographs.table.split == "test"])
-    assert set(rows.split) == {"test"} and len(shown) == 3
-    copies = radiographs.pixels[rows.index.to_numpy()]
-    for way in shown.values():
-        assert np.abs(way(copies).astype(int) - copies).mean() < 5
+CALLED = "radiographs, this model calls"
+TOLD = {  # how the sentences begin
+    "both classes": [
+        f"Of 2 normal {CALLED} 0 % pneumonia; when inverted, 100 %",
+        f"Of 2 pneumonia {CALLED} 0 % normal; when inverted, 50 %",
+        "When blanked in the middle, its AUC is 0.50",
+    ],
+    "one class": [
+        f"Of 4 normal {CALLED} 50 % pneumonia; when mirrored, 75 %",
+        "When blanked in the middle, 50 % (0-100 %) of its answers flip",
+    ],
+    "no labels": [
+        f"Of 4 {CALLED} 50 % pneumonia; when inverted, a further 50 %",
+        f"Of 4 {CALLED} 50 % normal; when inverted, a further 25 %",
+        "When blanked in the middle, 50 % (0-100 %) of its answers flip",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    list(zip(([WELL, WELL, ILL, ILL], [WELL] * 4, [""] * 4), TOLD.values(), strict=True)),
+    ids=TOLD,
+)
+def test_sentences_say_what_was_found(labels, told):
+    found = stress.effects(SCORES, table(labels), 0.5, 200).assign(network="x")
+    sentences = list(stress.sentences(found, (WELL, ILL)))
+    assert len(sentences) == len(told)
+    assert all(sentence.startswith(start) for sentence, start in zip(sentences, told, strict=True))
+    still = {change: SCORES[stress.UNCHANGED] for change in SCORES}
+    found = stress.effects(still, table(labels), 0.5, 50).assign(network="x")
+    assert "and no more after any change" in next(stress.sentences(found, (WELL, ILL)))
+
+
+def test_the_same_pictures_go_through_every_network(trained, radiographs):
+    part = manifest.draw(manifest.select(radiographs.table, "val"), 5)
+    tested = stress.beside(trained, radiographs)
+    assert list(tested) == ["compact: this model"]  # the phantom: no yardsticks
+    found = stress.compare(tested | {"again": trained}, radiographs.pixels[part.index], part, 50)
+    one, two = (rows.drop(columns="network").reset_index(drop=True) for _, rows in found.groupby("network"))
+    pd.testing.assert_frame_equal(one, two)
+    assert len(one) == 1 + sum(map(len, stress.CHANGES.values()))
+    stored = manifest.select(radiographs.table, "val").merge(trained.scores("val")).set_index("path")
+    threshold = trained.card["threshold"]["value"]
+    assert one.called[0] == pytest.approx((stored.score[part.path] >= threshold).mean())
+
+
+def test_yardsticks_stand_beside_a_run_on_the_public_radiographs(trained, radiographs):
+    class Public:
+        digest = manifest.digest(manifest.read())
+
+    assert [run.card["recipe"]["name"] for run in stress.beside(trained, Public).values()] == [
+        "compact", "best", "compact_usual",
+    ]  # fmt: skip
+    best = runs.released("best")
+    assert list(stress.beside(best, Public)) == ["best: this model", "compact_usual: the usual one"]
+
+
+def test_whole_patients_of_both_classes_are_drawn():
+    rows = table([WELL] * 40 + [ILL] * 60, [f"p{n // 4}" for n in range(100)])
+    drawn = manifest.draw(rows, 10)
+    assert drawn.label.value_counts().between(10, 13).all() and drawn.equals(manifest.draw(rows, 10))
+    assert (drawn.patient.value_counts() == 4).all()
+    assert manifest.draw(rows, 1000).equals(rows)
+
+
+# What strangers bring: folders with and without labels, their own models
+
+
+def stress_command(monkeypatch, home, *arguments):
+    monkeypatch.setenv("CXR_HOME", str(home))
+    monkeypatch.setattr(sys, "argv", ["utils", "stress", *map(str, arguments)])
+    commands.main()
+
+
+def put(picture_of, target, names):
+    target.mkdir(parents=True)
+    for name, source in zip(names, picture_of, strict=False):
+        shutil.copy(source, target / name)
+
+
+@pytest.fixture
+def pictures(phantom_folder):
+    return sorted(phantom_folder.rglob("*.jpeg"))
+
+
+def test_a_model_file_and_a_folder_with_labels(trained, pictures, tmp_path, monkeypatch, capsys):
+    put(pictures[:6], tmp_path / "in/Normal", [f"a{n}.jpg" for n in range(6)])
+    put(pictures[-6:], tmp_path / "in/pneumonia", [f"a{n}.jpg" for n in range(6)])
+    (tmp_path / "in/pneumonia/a0.jpg").write_bytes(b"no image")
+    shutil.copy(pictures[0], tmp_path / "in/elsewhere.jpg")
+    to = tmp_path / "out/report.csv"
+    stress_command(monkeypatch, tmp_path, trained.path / "model.keras", tmp_path / "in", "--to", to)
+    printed = capsys.readouterr().out
+    assert "pneumonia/a0.jpg is left out: " in printed and "1 images outside" in printed
+    assert "Of 6 normal radiographs" in printed and "Of 5 pneumonia" in printed and str(to) in printed
+    found = pd.read_csv(to)
+    assert len(found) == 24 and found.auc.between(0, 1).all() and to.with_suffix(".png").exists()
+
+
+def test_a_run_and_a_folder_without_labels(trained, pictures, tmp_path, monkeypatch, capsys):
+    put(pictures[:4], tmp_path / "in", ["NA.jpg", "=x.jpg", "b.jpg", "c.jpg"])
+    stress_command(monkeypatch, tmp_path, trained.path, tmp_path / "in")
+    assert "No labels" in capsys.readouterr().out
+    assert "auc" not in pd.read_csv(tmp_path / "stress" / f"{trained.name}.csv")
+
+
+@pytest.mark.parametrize(
+    ("model", "place", "to", "said"),
+    [
+        ("no_run", "in", "r.csv", "There is no run no_run"),
+        ("no.keras", "in", "r.csv", "No saved model"),
+        ("ours", "nowhere", "r.csv", "There is nothing at"),
+        ("ours", "empty", "r.csv", "No radiograph"),
+        ("ours", "in", "r.png", "does not end in .csv"),
+    ],
+)
+def test_what_is_missing_is_said_in_a_sentence(
+    trained, pictures, tmp_path, monkeypatch, model, place, to, said
+):
+    put(pictures[:2], tmp_path / "in", ["a.jpg", "b.jpg"])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / to).write_text("a result that exists")
+    model = trained.path if model == "ours" else model
+    with pytest.raises(SystemExit, match=said):
+        stress_command(monkeypatch, tmp_path, model, tmp_path / place, "--to", tmp_path / to)
+    assert (tmp_path / to).read_text() == "a result that exists"
+
+
+def test_of_a_known_data_set_validation_images_are_taken_and_test_images_never(phantom_folder):
+    listed = manifest.read(phantom_folder / "data_manifest.csv")
+    shown, rows = folder.read(phantom_folder, 1000)
+    assert set(rows.path) == set(manifest.select(listed, "val").path) and len(shown) == len(rows)
+    assert rows.patient.str.startswith("phantom-").all()
+
+
+def test_official_test_images_are_known_by_their_names(pictures, tmp_path):
+    names = [path.rpartition("/")[2] for path in manifest.read().query("split == 'test'").path[:3]]
+    put(pictures, tmp_path / "x", names)
+    with pytest.raises(files.DataError, match=r"All images in .* are test images"):
+        folder.read(tmp_path / "x", 10)

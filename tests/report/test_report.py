@@ -18,7 +18,7 @@ from study import probing
 from utils import figures as plots
 from utils import intervals, metrics, report, runs, workspace
 from utils.data import manifest
-from utils.evaluation import compare, evaluation
+from utils.evaluation import compare, errors, evaluation, stress
 
 matplotlib.use("Agg")
 SCORED = [run for run in runs.all_runs(runs.RELEASED) if run.scores("test") is not None]
@@ -59,6 +59,14 @@ def study_figures(note):
     }
 
 
+def stressed(radiographs):
+    """A stress test of three made-up networks, as `stress.compare` gives it."""
+    table = manifest.select(radiographs.table, "val")
+    chance = np.random.default_rng(0)
+    scores = {change: chance.random(len(table)) for change in (stress.UNCHANGED, *stress.KINDS)}
+    return pd.concat([stress.effects(scores, table, 0.5, 50).assign(network=f"{name}: x") for name in "abc"])
+
+
 @pytest.fixture(scope="module")
 def figures(scores, results, trained, radiographs):
     note = plots.style.note(trained.card["synthetic"])
@@ -72,10 +80,6 @@ def figures(scores, results, trained, radiographs):
     answers = answers.assign(side="above", scope="children", unlike=["", "", "", "", "it looks inverted"])
     arrays, table = radiographs.pixels[rows], radiographs.table
     line = np.linspace(1, 0.5, 5)
-    robustness = pd.DataFrame({"change": list("ab"), "images": 9, "shift": 0.1, "flips": [0, 0.2]})
-    robustness = robustness.assign(
-        shift_low=0, shift_high=0.2, flips_low=[np.nan, 0.1], flips_high=[np.nan, 0.3]
-    )
     clues = pd.DataFrame(
         {"clue": ["a", "b"], "train": [0.9, 0.6], "test": [0.7, 0.5], "n train": 9, "n test": 5}
     )
@@ -98,7 +102,10 @@ def figures(scores, results, trained, radiographs):
             compare.paired([scores], [scores], resamples=50), "ab", note=note
         ),
         "subgroups": plots.results.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
-        "robustness": plots.results.robustness(robustness, note=note),
+        "errors": plots.errors.rates(
+            errors.rates(scores, 0.5, errors.facts(scores, radiographs), 100), note=note
+        ),
+        "stress": plots.stress.flips(stressed(radiographs), ("NORMAL", "PNEUMONIA"), note=note),
         **study_figures(note),
         "maps": plots.pictures.feature_maps(arrays[0], maps, note=note),
         "cards": plots.pictures.answer_cards(arrays, None, answers, validation, note=note),
@@ -199,7 +206,7 @@ def test_released_numbers_and_model_cards_are_those_of_the_stored_scores(run):
 
 def test_released_folders_hold_no_radiograph_and_only_what_cannot_be_computed_again_numbers_and_words():
     kept = {"model.keras", "card.json", "history.csv", "scores_val.csv", "scores_test.csv", "gate.npz"}
-    kept |= {"robustness.csv", "test_trace.csv", "metrics.json", *report.documents.PAGES}
+    kept |= {"test_trace.csv", "metrics.json", *report.documents.PAGES}
     files = [path for run in runs.all_runs(runs.RELEASED) for path in run.path.iterdir() if path.is_file()]
     assert {path.name for path in files} <= kept, "notebook 04 writes these elsewhere"
     assert sum(path.stat().st_size for path in files if path.suffix == ".keras") < 20e6
@@ -214,7 +221,7 @@ def test_released_folders_hold_no_radiograph_and_only_what_cannot_be_computed_ag
 def test_every_figure_that_notebook_04_draws_has_words_in_its_order(trained, scores, results):
     notebook = (workspace.PROJECT / "notebooks" / "04_evaluate.ipynb").read_text()
     drawn = set(re.findall(r'\\"(04_\w+)\\":', notebook))
-    assert len(drawn) == 8
+    assert len(drawn) == 10
     filled = report.documents.facts(trained, scores, results, 100) | {"prevalence": "20 %"}
     text = report.documents.render("captions.md", filled | {"drawn": drawn})
     assert set(re.findall(r"^## (\S+)$", text, re.M)) == drawn

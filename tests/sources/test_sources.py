@@ -228,5 +228,8 @@ def test_a_route_that_fails_is_explained_and_the_next_one_taken(
     shutil.copytree(phantom_folder, tmp_path / "chest_xray")
     loaded = sources.load(make_workspace(tmp_path), ["download", "folder"])
     said = capsys.readouterr().out
-    assert "downloaded from Kaggle (no connection)" in said and "goes on from where it stopped. Going on without it" in said
+    assert (
+        "downloaded from Kaggle (no connection)" in said
+        and "goes on from where it stopped. Going on without it" in said
+    )
     assert loaded.digest == manifest.digest(manifest.read(phantom_folder / "data_manifest.csv"))

@@ -163,3 +163,10 @@ def sample(table, per_group):
     development = table[table.fold >= 0]
     groups = [spread(group) for _, group in development.groupby(["fold", "label"])]
     return pd.concat([*groups, table[table.fold < 0]]).sort_index()
+
+
+def draw(table, most, seed=0):
+    """About `most` rows of each class: whole patients, drawn at random, always the same for a seed."""
+    patients = table.patient.unique()
+    order = table.patient.map(pd.Series(np.random.default_rng(seed).permutation(len(patients)), patients))
+    return table[order.groupby(positives(table)).rank(method="min") <= most]

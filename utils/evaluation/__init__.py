@@ -1,1 +1,1 @@
-"""From scores to findings: evaluation, compare, explain, stress, adapt (models from elsewhere)."""
+"""From scores to findings: evaluation, compare, errors, explain, stress, adapt (models from elsewhere)."""

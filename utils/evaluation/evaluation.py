@@ -109,12 +109,11 @@ def subgroups(scores, threshold, resamples=2000):
         }
         for name, part in groups.items()
     )
-
-    def shares(weights):  # within one class, both are the share of right answers
-        parts = [(part, weights[:, (scores.subtype == name).to_numpy()]) for name, part in groups.items()]
-        return np.hstack([metrics.weighted(part, threshold, rows, ["accuracy"]) for part, rows in parts])
-
-    return pd.concat([described, intervals.bootstrap(scores, shares, resamples)], axis=1)
+    members = scores.subtype.to_numpy()[:, None] == described.group.to_numpy()  # bool [n, groups]
+    right = metrics.called(scores.score, threshold) == manifest.positives(scores)
+    return pd.concat(
+        [described, intervals.shares(scores, members & right[:, None], members, resamples)], axis=1
+    )
 
 
 def at_prevalence(scores, threshold, prevalences=(0.05, 0.1, 0.2), resamples=2000):

@@ -1,176 +1,198 @@
-"""Changes to radiographs that leave the illness as it is, and how far they move a network's score.
+"""The stress test: what do changes that leave the illness as it is do to the answers of a network?"""
 
-The changes take and return squashed pictures, uint8 [n, 224, 224].
-"""
-
-import io
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from tqdm.auto import tqdm
 
-from .. import intervals, metrics, predict, runs, saved_models, sources, workspace
-from ..data import images, manifest
-from ..data.images import SIDE
-from ..sources import files
+from .. import figures, intervals, metrics, predict, runs, saved_models, workspace
+from ..data import manifest
+from ..sources import files, folder
+from . import adapt, evaluation
+from .perturbations import CHANGES, LEFT
 
-
-def crop(pictures, height=1.0, width=1.0):
-    """Keep the middle `height` and `width` (shares, 0 to 1), squashed back: lost content, zoom, stretch."""
-    top, left = (round(SIDE * (1 - kept) / 2) for kept in (height, width))
-    return _each(lambda picture: images.squash(picture[top : SIDE - top, left : SIDE - left]), pictures)
-
-
-def narrow(pictures, kept):
-    """Squeeze to the share `kept` of the width and repeat the edges: stretched, but no content is lost."""
-    width = round(SIDE * kept)
-    left = (SIDE - width) // 2
-    edges = ((0, 0), (left, SIDE - width - left))
-
-    def squeeze(picture):
-        return np.pad(resized(picture, width, SIDE), edges, mode="edge")
-
-    return _each(squeeze, pictures)
+UNCHANGED = "unchanged"
+BLIND = "blanked in the middle"  # one of CHANGES
+MOST = 150  # radiographs of a class; enough for intervals of about 8 points either way
+YARDSTICKS = {"best": "our data handling", "compact_usual": "the usual one"}  # released recipes
+KINDS = {change: kind for kind, changes in CHANGES.items() for change in changes}
 
 
-def mask(pictures, kept):
-    """Blank bands at top and bottom with each picture's mean, leaving the share `kept` of the height."""
-    edge = round(SIDE * (1 - kept) / 2)
-    masked = pictures.copy()
-    mean = pictures.mean((1, 2), keepdims=True).astype(np.uint8)
-    masked[:, :edge], masked[:, SIDE - edge :] = mean, mean
-    return masked
+def beside(run, radiographs):
+    """The run, and the released networks that serve as its yardsticks: {name: Run}.
 
-
-def reencode(pictures, quality):
-    """Save as JPEG of this quality (1 to 95) and read again."""
-    return _each(lambda picture: as_jpeg(picture, quality), pictures)
-
-
-def as_jpeg(grey, quality):
-    """uint8 [height, width], saved as JPEG of this quality (1 to 95) and read again."""
-    file = io.BytesIO()
-    Image.fromarray(grey).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
-
-
-def through(pictures, side, antialias):
-    """Shrink to `side` pixels, with or without antialiasing, and enlarge again."""
-    method = Image.Resampling.BILINEAR if antialias else Image.Resampling.NEAREST
-    return _each(lambda picture: images.squash(resized(picture, side, side, method)), pictures)
-
-
-def expose(pictures, contrast=1.0, brightness=0.0):
-    """Multiply the contrast about middle grey, then add `brightness`, a share of the full range."""
-    changed = (pictures.astype(np.float32) - 127.5) * contrast + 127.5 + 255 * brightness
-    return np.clip(changed.round(), 0, 255).astype(np.uint8)
-
-
-def rotate(pictures, degrees):
-    """Turn counter-clockwise about the centre; corners are filled with black."""
-    method = Image.Resampling.BILINEAR
-    return _each(lambda picture: np.asarray(Image.fromarray(picture).rotate(degrees, method)), pictures)
-
-
-ROBUSTNESS = {  # what happens to radiographs on their way: {name: function of pictures}
-    **{f"JPEG quality {quality}": partial(reencode, quality=quality) for quality in (95, 75, 50, 30)},
-    "shrunk to 112, antialiased": partial(through, side=112, antialias=True),
-    "shrunk to 112, not antialiased": partial(through, side=112, antialias=False),
-    **{f"{kept:.0%} of the height kept": partial(crop, height=kept) for kept in (0.9, 0.8)},
-    **{f"{kept:.0%} of the width kept": partial(crop, width=kept) for kept in (0.9, 0.8)},
-    "90% of both kept": partial(crop, height=0.9, width=0.9),
-    "squeezed to 80% of the width": partial(narrow, kept=0.8),
-    **{f"brightness {step:+.0%}": partial(expose, brightness=step) for step in (-0.2, -0.1, 0.1, 0.2)},
-    **{f"contrast {factor:.0%}": partial(expose, contrast=factor) for factor in (0.6, 0.8, 1.2, 1.4)},
-    **{f"turned by {degrees}°": partial(rotate, degrees=degrees) for degrees in (-10, -5, 5, 10)},
-}
-
-
-def effects(score, pictures, table, threshold, changes=ROBUSTNESS, resamples=2000):
-    """How far scores move, and how many answers flip, under each change.
-
-    score: function of pictures to scores, float [n]. pictures: uint8 [n, 224, 224]. table: their
-    manifest rows. Returns one row per change: change, images; with 95 % intervals (`metrics.bootstrap`,
-    patients drawn anew) the mean shift of the score, the share of answers that flip, that is change
-    sides of the threshold, and the share called positive; the median and the largest absolute shift.
+    They are left out, with a sentence, where the radiographs in use are not those they learned from.
     """
-    before = score(pictures)
-    rows = [
-        shift(before, score(change(pictures)), table, threshold, resamples) for change in changes.values()
-    ]
-    return pd.concat([pd.Series(list(changes), name="change"), pd.DataFrame(rows)], axis=1)
+    shown = {f"{run.card['recipe']['name']}: this model": run}
+    if not manifest.is_public(radiographs.digest):
+        print("No released networks beside it: they learned from other radiographs.")
+        return shown
+    for recipe, what in YARDSTICKS.items():
+        released = runs.released(recipe)
+        if released and released.name != run.name:
+            shown[f"{recipe}: {what}"] = released
+    return shown
 
 
-def shift(before, after, table, threshold, resamples=2000):
-    """One row of `effects`, for scores before and after a change, float [n]; rows as in `table`."""
-    called = metrics.called(after, threshold)
-    flipped = called != metrics.called(before, threshold)
-    moved = np.stack([after - before, flipped, called], axis=1)
-    found = intervals.bootstrap(table, lambda weights: weights @ moved / weights.sum(1)[:, None], resamples)
-    row = {"images": len(table)}
-    for name, values in zip(("shift", "flips", "called"), found.itertuples(), strict=True):
-        row |= {name: values.value, f"{name}_low": values.low, f"{name}_high": values.high}
-    return row | {"median": np.median(np.abs(moved[:, 0])), "largest": np.abs(moved[:, 0]).max()}
+def compare(tested, pictures, table, resamples=2000):
+    """Stress several networks with the same changed pictures: column network, then those of `effects`.
 
-
-def resized(grey, width=SIDE, height=SIDE, method=Image.Resampling.BILINEAR):
-    """uint8 [height, width] of any size at another; BILINEAR is antialiased, NEAREST is not."""
-    return np.asarray(Image.fromarray(grey).resize((width, height), method))
-
-
-def _each(change, pictures):
-    return np.array([change(picture) for picture in pictures], np.uint8).reshape(-1, SIDE, SIDE)
-
-
-def robustness(run_name="", originals=None):
-    """How far a run's scores move when radiographs are changed, into robustness.csv of its folder.
-
-    On the validation images, at the run's threshold: ROBUSTNESS. originals: a folder with
-    full-size files of some of the radiographs in use; those of development patients are compared with
-    the copies in use. The test images are left alone. Returns the table.
+    tested: {name: Run}, each with its network and the threshold of its card. pictures: uint8
+    [n, 224, 224]. table: their manifest rows.
     """
-    ws = workspace.open_workspace()
-    radiographs = sources.load(ws)
-    run = runs.find(ws, run_name, radiographs)
-    if unfit := runs.faults(run, radiographs):
-        raise runs.RunError(" ".join(unfit))
-    network, threshold = saved_models.load(run.path / "model.keras"), run.card["threshold"]["value"]
-    score = partial(predict.score_pictures, network)
-    validation = manifest.select(radiographs.table, "val")
-    pictures = radiographs.pixels[validation.index.to_numpy()]
-    table = effects(score, pictures, validation, threshold)
-    if originals:
-        development = radiographs.table[radiographs.table.split != "test"]
-        rows, shown = full_size(Path(originals), development)
-        copies = radiographs.pixels[rows.index.to_numpy()]
-        table = pd.concat([table, effects(score, copies, rows, threshold, shown)])
-    path = run.path / "robustness.csv"
-    workspace.write_whole(path, table.to_csv(index=False, float_format="%.5g"))
-    print(f"{table.round(3).to_string(index=False)}\n{path}")
-    return table
-
-
-def full_size(folder, table):
-    """Full-size files of some of the table's radiographs, read in three ways.
-
-    Returns the rows whose files lie in `folder`, and {way: function that puts the full-size pictures in
-    place of the copies in use}, as `effects` takes it.
-    """
-    readers = {name.rpartition("/")[2]: reader for name, reader in files.gather(folder)[0].items()}
-    names = table.path.str.rpartition("/")[2]
-    rows = table[names.isin(readers)]
-    full = [images.read(readers[name]()) for name in names[rows.index]]
-    ways = {
-        "read from the full-size file": images.squash,
-        "full-size, shrunk without antialiasing": partial(resized, method=Image.Resampling.NEAREST),
-        "full-size, saved again as JPEG quality 75": lambda grey: images.squash(as_jpeg(grey, 75)),
+    networks = {name: saved_models.load(run.path / "model.keras") for name, run in tested.items()}
+    found = scored(
+        {name: partial(predict.score_pictures, network) for name, network in networks.items()}, pictures
+    )
+    measured = {
+        name: effects(found[name], table, run.card["threshold"]["value"], resamples)
+        for name, run in tested.items()
     }
-    shown = {name: np.stack([way(grey) for grey in full]) for name, way in ways.items()}
-    return rows, fixed(shown)
+    return pd.concat(measured, names=["network"]).reset_index("network").reset_index(drop=True)
 
 
-def fixed(shown):
-    """Changes, as `effects` takes them, that were made before. shown: {name: pictures}."""
-    return {name: lambda _, pictures=pictures: pictures for name, pictures in shown.items()}
+def scored(scorers, pictures):
+    """Scores of the pictures unchanged and after each of CHANGES: {name: {change: float [n]}}.
+
+    scorers: {name: function of pictures to scores}. Each change is made once for all of them.
+    """
+    found = {name: {UNCHANGED: score(pictures)} for name, score in scorers.items()}
+    for change, kind in tqdm(KINDS.items(), desc="Changing radiographs", unit=" changes"):
+        shown = CHANGES[kind][change](pictures)
+        for name, score in scorers.items():
+            found[name][change] = score(shown)
+    return found
+
+
+def effects(scores, table, threshold, resamples=2000):
+    """What changes do to the answers of one network: one row a change.
+
+    scores: {change: float [n]}, the first of the pictures as they are. table: columns patient and label, as
+    in a manifest; where all labels are empty, they are not known. Columns: kind, change, images, negative and
+    positive ones (0 where not known); with 95 % intervals (patients drawn anew) the shares of `_shares`, the
+    mean shift of the score, and the AUC; then the median and the largest absolute shift. What is not
+    defined, as the AUC without labels, has no column.
+    """
+    after = np.stack(list(scores.values()), axis=1)  # [n, changes]
+    moved, ill = after - after[:, :1], manifest.positives(table) == 1
+    numbers = _shares(metrics.called(after, threshold), ill[:, None], table, resamples)
+    numbers["shift"] = intervals.bootstrap(
+        table, lambda weights: weights @ moved / weights.sum(1)[:, None], resamples
+    )
+    if 0 < ill.sum() < len(ill):
+        numbers["auc"] = intervals.bootstrap(
+            table,
+            lambda weights: np.stack([metrics.auc(ill, each, weights) for each in after.T], 1),
+            resamples,
+        )
+    rows = pd.DataFrame({"kind": [KINDS.get(change, "") for change in scores], "change": list(scores)})
+    rows = rows.assign(images=len(table), negative=((table.label != "") & ~ill).sum(), positive=ill.sum())
+    for name, found in numbers.items():
+        rows[[name, f"{name}_low", f"{name}_high"]] = found.to_numpy()
+    moved = np.abs(moved)
+    rows = rows.assign(median=np.median(moved, axis=0), largest=moved.max(axis=0))
+    return rows.dropna(axis=1, how="all")
+
+
+def _shares(called, ill, table, resamples):
+    """Shares of answers after each change: {name: value, low, high; a row a change}.
+
+    called: bool [n, changes], the first as it was. ill: bool [n, 1]. flips: of all answers, those that change
+    sides. called: of all, those that are positive. up: of the negative radiographs, those whose answer turns
+    positive; down: of the positive ones, those whose answer turns negative; of all, where labels are not
+    known. false_alarms, missed: of the negative and of the positive radiographs, those with the wrong answer.
+    """
+    was, known = called[:, :1], np.array(table.label != "")[:, None]
+    counted = {  # what is counted, and among what
+        "flips": (called != was, known | True),
+        "called": (called, known | True),
+        "up": (called & ~was, ~ill),
+        "down": (~called & was, ill | ~known),
+        "false_alarms": (called, ~ill & known),
+        "missed": (~called, ill),
+    }
+    hits, members = zip(*[np.broadcast_arrays(*pair) for pair in counted.values()], strict=True)
+    found = intervals.shares(table, np.hstack(hits), np.hstack(members), resamples)
+    size = called.shape[1]
+    found = {name: found[at * size : (at + 1) * size] for at, name in enumerate(counted)}
+    for name in ("flips", "up", "down"):
+        found[name].iloc[0, 1:] = np.nan  # what is as it was has not flipped, whoever the patients are
+    return found
+
+
+def sentences(found, names):
+    """What `compare` found about the first network, in three sentences. names: of the two classes."""
+    found = found[found.network == found.network.iloc[0]]
+    before, blind = found.iloc[0], found[found.change == BLIND].iloc[0]
+    negative, positive = (name.lower() for name in names)
+    if before.negative:
+        of = f"Of {before.negative} {negative} radiographs, this model calls"
+        yield _worst(found, "false_alarms", of, positive, before.false_alarms)
+    if before.positive:
+        of = f"Of {before.positive} {positive} radiographs, this model calls"
+        yield _worst(found, "missed", of, negative, before.missed)
+    if not before.negative and not before.positive:
+        of = f"Of {before.images} radiographs, this model calls"
+        yield _worst(found, "up", of, positive, before.called, "a further ")
+        yield _worst(found, "down", of, negative, 1 - before.called, "a further ")
+    if "auc" in found:
+        span = f"{blind.auc:.2f} (95 % interval {blind.auc_low:.2f} to {blind.auc_high:.2f})"
+        yield f"When {BLIND}, its AUC is {span}; unchanged it is {before.auc:.2f}, by guessing 0.5."
+    else:
+        yield f"When {BLIND}, {_percent(blind, 'flips')} of its answers flip (95 % interval)."
+
+
+def _worst(found, name, start, answer, before, more=""):
+    """A sentence on the three changes that raise a share most. before: how many get this answer unchanged."""
+    changed = found[(found.change != UNCHANGED) & (found.kind != LEFT)]
+    most = changed[changed[name] > (0 if more else before)].nlargest(3, name)
+    told = [f"when {row.change}, {more}{_percent(row, name)}" for _, row in most.iterrows()]
+    told = f"{'; '.join(told)} (95 % intervals)" if told else "and no more after any change"
+    return f"{start} {100 * before:.0f} % {answer}; {told}. {len(changed)} changes were tried."
+
+
+def _percent(row, name):
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{100 * row[name]:.0f} % ({100 * low:.0f}-{100 * high:.0f} %)"
+
+
+def report(model, place, to=None, pixels="0-255", output="two probabilities", positive=1):
+    """Stress a saved model with the radiographs of a folder: a CSV file, and a figure beside it as PNG.
+
+    model: name or folder of a run, or a `.keras` or `.h5` file, for which the last three are those of
+    `adapt.adapt`. place: see `folder.read`. to: the CSV file; without it one in the folder of results.
+    Returns the table, as `compare` does. Raises ModelError, runs.RunError, files.DataError or
+    evaluation.ScoresError in words.
+    """
+    ws, path = workspace.open_workspace(), Path(model).expanduser()
+    to = Path(to or ws.home / "stress" / f"{path.stem}.csv").expanduser()
+    if to.suffix.lower() != ".csv":
+        raise files.DataError(f"The table is a CSV file; {to} does not end in .csv.")
+    names, threshold, note = manifest.CLASS_NAMES, 0.5, ""
+    if path.suffix in (".keras", ".h5", ".hdf5"):
+        network = adapt.adapt(saved_models.load(path), pixels, output, positive)
+    else:
+        run = runs.Run(path) if (path / "card.json").exists() else runs.find(ws, model)
+        if unfit := runs.faults(run):
+            raise runs.RunError(" ".join(unfit))
+        network, threshold = saved_models.load(run.path / "model.keras"), run.card["threshold"]["value"]
+        names, note = run.card["class_names"], figures.style.note(run.card["synthetic"])
+    pictures, table = folder.read(place, MOST)
+    labelled = (table.label != "").all()
+    names = [name for name, _ in manifest.classes(table)] if labelled else names
+    scores = scored({model: partial(predict.score_pictures, network)}, pictures)[model]
+    doubts = evaluation.check(table.assign(score=scores[UNCHANGED]))
+    found = effects(scores, table, threshold)
+    found.insert(0, "network", path.name)
+    drawn = figures.stress.flips(found, names, note=note)
+
+    def save(there):
+        table = workspace.write_whole(there / to.name, found.to_csv(index=False, float_format="%.4g"))
+        return [table, *figures.style.save(drawn, there, to.stem, ["png"])]
+
+    print(f"{len(table)} radiographs of {table.patient.nunique()} patients, threshold {threshold:.3f}.")
+    print(*(doubts if labelled else ()), *sentences(found, names), sep="\n")
+    print(*workspace.save_somewhere(to.parent, save), sep="\n")
+    return found

@@ -1,5 +1,5 @@
-"""Figures: data in, Figure out. style (sizes, colours, saving), data, pictures, results."""
+"""Figures: data in, Figure out. style (sizes, colours, saving), data, pictures, results, errors, stress."""
 
-from . import data, pictures, results, style
+from . import data, errors, pictures, results, stress, style
 
-__all__ = ["data", "pictures", "results", "style"]
+__all__ = ["data", "errors", "pictures", "results", "stress", "style"]

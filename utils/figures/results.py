@@ -196,28 +196,6 @@ def map_checks(likenesses, curves):
 
 
 @style.styled
-def robustness(table):
-    """How far scores move, and how many answers flip, under changes that leave the illness as it is.
-
-    table: `stress.effects`.
-    """
-    figure, (left, right) = style.axes_mm(TWO_COLUMNS, 15 + 5 * len(table), 1, 2, sharey=True)
-    y = np.arange(len(table))
-    for axis, name, scale in ((left, "shift", 1), (right, "flips", 100)):
-        value, low, high = (scale * table[f"{name}{end}"] for end in ("", "_low", "_high"))
-        _dots(axis, y, value, low, high, ms=3)
-        axis.axvline(0, **GUESSING)
-        axis.grid(axis="y", **style.GRID)
-    names = [f"{row.change} (n = {row.images})" for row in table.itertuples()]
-    far = max(0.1, 1.1 * np.nanmax(np.abs(table[["shift", "shift_low", "shift_high"]])))
-    left.set(yticks=y, yticklabels=names, xlim=(-far, far), ylim=(len(y) - 0.5, -0.5))
-    left.set_xlabel("mean shift of the score, 95 % interval")
-    right.set(xlabel="answers that flip (%), 95 % interval", xlim=(-0.5, max(10, 110 * table.flips.max())))
-    style.letters((left, right))
-    return figure
-
-
-@style.styled
 def differences(table, names):
     """What the second of two recipes gains or loses, with paired intervals.
 
