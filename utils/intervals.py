@@ -56,7 +56,8 @@ def shares(scores, hits, members, resamples=2000, seed=0):
     )
     patients = np.array([scores.patient[column > 0].nunique() for column in members.T])
     none = found.low.isna().to_numpy() & (patients > 0)
-    low, high = proportion_confint(found.value * patients, np.maximum(patients, 1), method="wilson")
+    wilson = proportion_confint(found.value * patients, np.maximum(patients, 1), method="wilson")
+    low, high = np.round(wilson, 12)  # 0 and 1 are met but for the last digit
     return found.assign(low=found.low.mask(none, low), high=found.high.mask(none, high))
 
 

@@ -8,16 +8,18 @@ from utils.data import manifest
 from utils.evaluation import errors, evaluation
 from utils.sources import files
 
+EACH = 101  # radiographs of a class
+
 
 @pytest.fixture(scope="module")
 def clustered():
-    """Scores of 200 patients without errors, but for ten healthy ones with neighbouring numbers."""
-    labels = np.repeat([0, 1], 100)
-    table = scores_table(
-        labels, np.where(labels, 0.9, 0.1), [f"{'AB'[n // 100]}-{n % 100}" for n in range(200)]
-    )
+    """Scores without errors, but for ten healthy patients with neighbouring numbers."""
+    labels, number = np.repeat([0, 1], EACH), np.tile(np.arange(EACH), 2)
+    subtype = np.where(labels, "B", "A")
+    patients = [f"{kind}-{n}" for kind, n in zip(subtype, number, strict=True)]
+    table = scores_table(labels, np.where(labels, 0.9, 0.1), patients)
     table.loc[40:49, "score"] = 0.8
-    return table.assign(subtype=np.where(labels, "B", "A"), path=[f"train/{n}.jpeg" for n in range(200)])
+    return table.assign(subtype=subtype, path=[f"train/{n}.jpeg" for n in range(2 * EACH)])
 
 
 def test_a_block_of_errors_is_found(clustered):
@@ -32,11 +34,11 @@ def test_a_block_of_errors_is_found(clustered):
 
 
 def test_groups_of_a_class_cover_it_once_and_have_intervals(clustered):
-    facts = errors.facts(clustered).assign(brightness=np.arange(200.0) % 50)
+    facts = errors.facts(clustered).assign(brightness=np.arange(2.0 * EACH) % 50)
     rates = errors.rates(clustered, 0.5, facts, 200)
     whole = rates[rates.fact == "class"].set_index("label")
     for (label, fact), parts in rates[rates.fact != "class"].groupby(["label", "fact"]):
-        assert parts.images.sum() == whole.images[label] == 100, fact
+        assert parts.images.sum() == whole.images[label] == EACH, fact
         assert parts.errors.sum() == whole.errors[label], fact
     assert len(rates[rates.fact == "brightness"]) == 2 * errors.PARTS
     assert rates[["low", "high"]].notna().all(axis=None) and (rates.low <= rates.value).all()
@@ -48,7 +50,7 @@ def test_without_errors_nothing_stands_out(clustered):
     assert errors.finding(errors.rates(right, 0.5, errors.facts(right), 50)).startswith("No group")
 
 
-@pytest.mark.parametrize("patients", [["well/a.jpg"] * 200, [f"P{n}x" for n in range(200)]])
+@pytest.mark.parametrize("patients", [["well/a.jpg"] * 2 * EACH, [f"P{n}x" for n in range(2 * EACH)]])
 def test_without_patient_numbers_there_are_no_blocks(clustered, patients):
     facts = errors.facts(clustered.assign(patient=patients))
     assert facts.empty
@@ -56,9 +58,9 @@ def test_without_patient_numbers_there_are_no_blocks(clustered, patients):
 
 
 def test_facts_that_are_known_of_few_or_are_all_equal_make_no_quarters(clustered):
-    facts = pd.DataFrame({"few": np.where(np.arange(200) < 20, 1.0, np.nan), "equal": np.ones(200)})
+    facts = pd.DataFrame({"few": np.where(np.arange(2 * EACH) < 20, 1.0, np.nan), "equal": np.ones(2 * EACH)})
     rates = errors.rates(clustered, 0.5, facts, 50)
-    assert "few" not in set(rates.fact) and rates[rates.fact == "equal"].images.isin([100]).all()
+    assert "few" not in set(rates.fact) and rates[rates.fact == "equal"].images.isin([EACH]).all()
 
 
 def test_facts_of_files_are_known_or_left_out():
