@@ -11,6 +11,8 @@ from ..backend import keras
 from ..resample import crop, resize
 
 ops = keras.ops
+PI = 3.141592653589793
+KNOTS = 16  # parts of the curve that exchanges tones
 
 
 class Augment(keras.layers.Layer):
@@ -34,12 +36,18 @@ class Augment(keras.layers.Layer):
         noise=0.0,
         contrast=0.0,
         brightness=0.0,
+        exchange=0.0,
+        curve=0.0,
+        unevenness=0.0,
+        sharpening=0.0,
         seed=0,
         **kwargs,
     ):
         super().__init__(dtype="float32", **kwargs)
         self.side, self.area, self.aspect, self.shift, self.rotation = side, area, aspect, shift, rotation
         self.blur, self.noise, self.contrast, self.brightness = blur, noise, contrast, brightness
+        self.exchange, self.curve = exchange, curve
+        self.unevenness, self.sharpening = unevenness, sharpening
         self.supports_jit = not rotation  # XLA cannot compile TensorFlow's rotation; Keras asks here
         self.random = keras.random.SeedGenerator(seed)
 
@@ -64,6 +72,16 @@ class Augment(keras.layers.Layer):
         x = x[..., None]  # [n, side, side, 1]
         if self.rotation:
             x = self.rotate(x, n)
+        # Tones, in ways that standardising the picture afterwards does not undo.
+        if self.exchange:
+            x = self.exchange_tones(x, n)
+        if self.curve:
+            x = self.bend_tones(x, n)
+        if self.unevenness:
+            x = x + self.uneven_exposure(n)
+        if self.sharpening:  # unsharp masking: what a blurred copy lacks is added
+            softer = ops.average_pool(x, 5, strides=1, padding="same")
+            x = x + self.draw(n, 0.0, self.sharpening)[..., None] * (x - softer)
         # Exposure: contrast about middle grey, then brightness.
         if self.contrast or self.brightness:
             factor = self.draw(n, 1 - self.contrast, 1 + self.contrast)[..., None]
@@ -86,7 +104,7 @@ class Augment(keras.layers.Layer):
 
     def rotate(self, x, n):
         """Rotate [n, side, side, 1] about the centre by up to `rotation` degrees; edges are repeated."""
-        angle = self.draw(n, -self.rotation, self.rotation)[:, :, 0] * (3.141592653589793 / 180)
+        angle = self.draw(n, -self.rotation, self.rotation)[:, :, 0] * (PI / 180)
         cos, sin, zero = ops.cos(angle), ops.sin(angle), ops.zeros_like(angle)
         # Keras turns about the corner; the two offsets move the centre back to where it was.
         middle = (self.side - 1) / 2
@@ -94,3 +112,35 @@ class Augment(keras.layers.Layer):
         down = middle - middle * sin - middle * cos
         transform = ops.concatenate([cos, -sin, across, sin, cos, down, zero, zero], axis=-1)  # [n, 8]
         return ops.image.affine_transform(x, transform, interpolation="bilinear", fill_mode="nearest")
+
+    def exchange_tones(self, x, n):
+        """Move the quantiles of each picture's grey levels towards those of its neighbour in the batch."""
+        pixels = ops.sort(ops.reshape(x[:, ::3, ::3], (n, -1)), axis=-1)
+        at = [round(share * (pixels.shape[1] - 1) / KNOTS) for share in range(KNOTS + 1)]
+        own = ops.take(pixels, at, axis=1)[..., None, None, None]  # [n, KNOTS + 1, 1, 1, 1]
+        share = self.draw(n, 0.0, self.exchange)[..., None, None]
+        new = own + share * (ops.roll(own, 1, axis=0) - own)
+        y = new[:, 0]
+        for k in range(KNOTS):  # a straight line from each quantile to the next
+            width = own[:, k + 1] - own[:, k]
+            slope = (new[:, k + 1] - new[:, k]) / ops.maximum(width, 1e-3)
+            y = y + slope * ops.clip(x - own[:, k], 0.0, width)
+        return y
+
+    def bend_tones(self, x, n):
+        """A random monotone curve through black and white, of two sine waves: [n, side, side, 1]."""
+        t = ops.clip(x / 255, 0.0, 1.0)
+        for waves in (1, 2):
+            height = self.draw(n, -self.curve, self.curve)[..., None] / (2 * PI * waves)
+            x = x + 255 * height * ops.sin(PI * waves * t)
+        return x
+
+    def uneven_exposure(self, n):
+        """Slow random waves over the picture, in grey levels: [n, side, side, 1]."""
+        heights = keras.random.uniform((n, 3, 3), -1.0, 1.0, seed=self.random)
+        heights = heights * ops.array([[0.0, 1, 1], [1, 1, 1], [1, 1, 1]])  # without the constant
+        places = (ops.arange(self.side, dtype="float32") + 0.5) / self.side
+        waves = ops.cos(PI * ops.arange(3, dtype="float32")[:, None] * places)  # [3, side]
+        field = ops.matmul(ops.transpose(waves), ops.matmul(heights, waves))  # [n, side, side]
+        field = field / ops.max(ops.abs(field), axis=(1, 2), keepdims=True)
+        return (255 * self.draw(n, 0.0, self.unevenness) * field)[..., None]

@@ -6,6 +6,7 @@ measures it hangs on as callbacks: `watch.Validate`, `watch.ShowProgress`, `chec
 
 import contextlib
 import dataclasses
+import inspect
 import re
 
 from .. import backend, model, runs, workspace
@@ -73,7 +74,7 @@ def build_network(recipe):
 
 def augmentation(recipe, seed=0):
     """The augmentation layer of a recipe."""
-    fields = ("side", "area", "aspect", "shift", "rotation", "blur", "noise", "contrast", "brightness")
+    fields = vars(recipe).keys() & inspect.signature(Augment.__init__).parameters.keys()
     return Augment(**{field: getattr(recipe, field) for field in fields}, seed=seed)
 
 
