@@ -31,6 +31,12 @@ CANDIDATES = {
     "curves": {"curve": 0.9},
     "tones exchanged": {"exchange": 1.0},
     "all tones": PHOTO | {"exchange": 1.0},
+    "local contrast": {"local": True},
+    "mixstyle": {"mixstyle": 0.1},
+    "marks": {"marks": 0.5},
+    "borders": {"borders": 0.15},
+    "mixup": {"mixup": 0.2},
+    "averaged weights": {"ema": 0.995},
     "stronger framing": {"area": (0.35, 1.0), "aspect": (0.4, 2.5)},
 }
 CHECKS = {  # cells of round one, whose rank on test is known: does the criterion see the same?
