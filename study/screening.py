@@ -133,12 +133,3 @@ def score(network, pixels, table, group):
 
 def _auc(healthy, ill):
     return roc_auc_score(np.repeat([0, 1], [len(healthy), len(ill)]), np.concatenate([healthy, ill]))
-
-
-def criterion(rows):
-    """Share of wrongly ordered pairs, the geometric mean over the pairs of groups: one number a training.
-
-    rows: the table 'screening'. Returns a Series with the index candidate, seed.
-    """
-    wrong = np.log(1 - rows.pooled_auc)
-    return np.exp(wrong.groupby([rows.candidate, rows.seed], sort=False).mean())

@@ -83,6 +83,33 @@ def ranking(rows):
     return means.sort_values("pooled_auc", ascending=False)
 
 
+def criterion(rows):
+    """Share of wrongly ordered pairs, its geometric mean over the pairs of groups: one number a training.
+
+    rows: the table 'screening'. Returns a Series with the index candidate, seed; lower is better.
+    """
+    wrong = np.log(1 - rows.pooled_auc)
+    return np.exp(wrong.groupby([rows.candidate, rows.seed], sort=False).mean())
+
+
+def screening(rows):
+    """The candidates of round two, best first: means over the seeds, and the change against the base.
+
+    rows: the table 'screening'. The change is that of the criterion against the base with the same seeds;
+    the AUCs are those over all framings, healthy against ill, each from fold 0 or of strange tone.
+    """
+    wrong = criterion(rows)
+    change = np.log(wrong / wrong["base"].reindex(wrong.index, level="seed"))
+    found = pd.DataFrame({"seeds": wrong.groupby("candidate").size()})
+    found["wrongly ordered"] = np.exp(np.log(wrong).groupby("candidate").mean())
+    found["against the base"] = np.expm1(change.groupby("candidate").mean())
+    for (healthy, ill), part in rows.groupby(["healthy", "ill"], sort=False):
+        found[f"{healthy} / {ill}"] = part.groupby("candidate").pooled_auc.mean()
+    for name in ("specificity", "sensitivity"):
+        found[name] = rows.groupby("candidate")[name].mean()
+    return found.sort_values("wrongly ordered").round(4)
+
+
 def mean_accuracy(scores, resamples=2000):
     """Mean accuracy at 0.5 of several seeds, with the interval that comes from the test patients.
 

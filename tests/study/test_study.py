@@ -210,6 +210,11 @@ def test_the_tone_of_a_radiograph_leaves_out_brightness_and_contrast():
 
 
 def test_the_criterion_is_the_geometric_mean_of_the_wrongly_ordered_shares():
-    rows = [("a", 0, 0.9), ("a", 0, 0.999), ("b", 0, 0.9), ("b", 0, 0.9)]
+    rows = [("base", 0, 0.9), ("base", 0, 0.999), ("b", 0, 0.9), ("b", 0, 0.9), ("base", 1, 0.5)]
     rows = pd.DataFrame(rows, columns=["candidate", "seed", "pooled_auc"])
-    assert screening.criterion(rows).round(6).to_dict() == {("a", 0): 0.01, ("b", 0): 0.1}
+    found = {("base", 0): 0.01, ("b", 0): 0.1, ("base", 1): 0.5}
+    assert tables.criterion(rows).round(6).to_dict() == found
+    groups = pd.DataFrame({"healthy": ["fold 0"] * 5, "ill": ["fold 0", "toned"] * 2 + ["fold 0"]})
+    shown = tables.screening(rows.join(groups).assign(specificity=0.9, sensitivity=0.8))
+    assert shown["against the base"].to_dict() == {"base": 0, "b": 9}  # seed 0 against seed 0 alone
+    assert shown["fold 0 / toned"].to_dict() == {"base": 0.999, "b": 0.9}
