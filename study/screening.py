@@ -71,7 +71,7 @@ def screen(radiographs, ws):
         about = {"candidate": name, "seed": seed, "epochs": chosen.epochs, "seconds": run.card["seconds"]}
         network = saved_models.load(run.path / "model.keras")
         new = pd.DataFrame([about | row for row in score(network, radiographs.pixels, table, group)])
-        kept.write("screening", pd.concat([rows, new]), digits=5)
+        kept.write("screening", pd.concat([rows, new]).infer_objects(), digits=5)
 
 
 def held_out(pixels, table):

@@ -215,6 +215,7 @@ def sections():
     table, scores = tabulate(trained), {run.name: run.scores("test") for run in trained}
     summary = summarise(table[~table.experiment.str.startswith("record")])
     study = {"record": record(table, scores), "released": released(), "schedules": schedules()}
+    study["screening"] = screening(kept.table("screening"))
     study["block"] = block(table, scores)
     study["study"] = summary.drop(columns=["parameters", "training", "device"])
     return {PROJECT / "README.md": {"results": headlines(table, scores)}, PROJECT / "study/README.md": study}
