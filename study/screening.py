@@ -26,13 +26,13 @@ PHOTO = {"unevenness": 0.3, "sharpening": 2.5}
 CANDIDATES = {
     "base": {},
     "uneven and sharp": PHOTO,
-    "uneven": {"unevenness": 0.3},
-    "sharp": {"sharpening": 2.5},
-    "curves": {"curve": 0.9},
     "tones exchanged": {"exchange": 1.0},
     "all tones": PHOTO | {"exchange": 1.0},
     "local contrast": {"local": True},
+    "uneven": {"unevenness": 0.3},
+    "sharp": {"sharpening": 2.5},
     "mixstyle": {"mixstyle": 0.1},
+    "curves": {"curve": 0.9},
     "marks": {"marks": 0.5},
     "borders": {"borders": 0.15},
     "mixup": {"mixup": 0.2},
@@ -48,10 +48,9 @@ CHECKS = {  # cells of round one, whose rank on test is known: does the criterio
     for cell, chosen in cells.items()
     if cell in names
 }
-QUEUE = [  # (candidate, seed), the most telling first
+QUEUE = [  # (candidate, seed), in the order of training; what is in the table already is passed over
     *((name, seed) for seed in range(3) for name in ("base", "uneven and sharp")),
-    *((name, 0) for name in CANDIDATES if name not in ("base", "uneven and sharp")),
-    *((name, 0) for name in CHECKS),
+    *((name, 0) for name in [*CHECKS, *CANDIDATES]),
 ]
 
 
@@ -68,7 +67,8 @@ def screen(radiographs, ws):
         remark = f"Development, {name}: more than a fold held out, never scored on test."
         chosen = CHECKS.get(name) or recipes.recipe("best", epochs=EPOCHS, **CANDIDATES[name])
         run = experiments.trained(dataclasses.replace(chosen, remark=remark), reduced, ws, seed)
-        about = {"candidate": name, "seed": seed, "epochs": chosen.epochs, "seconds": run.card["seconds"]}
+        about = {"candidate": name, "seed": seed, "epochs": chosen.epochs}
+        about |= {entry: run.card[entry] for entry in ("seconds", "code")} | {"run": run.name}
         network = saved_models.load(run.path / "model.keras")
         new = pd.DataFrame([about | row for row in score(network, radiographs.pixels, table, group)])
         kept.write("screening", pd.concat([rows, new]).infer_objects(), digits=5)

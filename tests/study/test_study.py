@@ -172,7 +172,7 @@ class NoTestImages:
 
 
 def test_screening_trains_once_keeps_its_rows_and_reads_no_test_image(small_study, radiographs, monkeypatch):
-    columns = "candidate,seed,epochs,seconds,healthy,ill,auc,pooled_auc,specificity,sensitivity\n"
+    columns = "candidate,seed,epochs,seconds,code,run,healthy,ill,auc,pooled_auc,specificity,sensitivity\n"
     workspace.write_whole(kept.FOLDER / "screening.csv", columns)
     monkeypatch.setattr(screening, "EPOCHS", 1)
     monkeypatch.setattr(screening, "QUEUE", [("base", 0), ("all tones", 0)])
