@@ -8,12 +8,17 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # several test processes: one thread each, here and in what they start
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
-from utils import backend, sources, workspace
+from utils import backend, runs, sources, workspace
 from utils.data import manifest
 from utils.sources.phantom import write_phantom
 from utils.training import recipes
@@ -40,8 +45,25 @@ def make_workspace(home, data=None, quick=True):
 
 
 @pytest.fixture(scope="session")
-def ws(tmp_path_factory):
-    return make_workspace(tmp_path_factory.mktemp("home"))
+def made_once(tmp_path_factory):
+    """A function: name and make give a folder that make(folder) has filled, once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder_of(name, make):
+        folder, done = base / name, base / f"{name}-is-made"
+        with workspace.lock(folder):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def ws(made_once):
+    return make_workspace(made_once("home", lambda home: sources.load(make_workspace(home))))
 
 
 @pytest.fixture(scope="session")
@@ -50,18 +72,19 @@ def radiographs(ws):
 
 
 @pytest.fixture(scope="session")
-def trained(ws, radiographs):
-    """The run of a two-epoch training on the phantom."""
+def trained(made_once, radiographs):
+    """The run of a two-epoch training on the phantom; to be changed by no test."""
     from utils.training import fit
 
-    return fit.train(recipes.recipe("compact", quick=True), radiographs, ws)
+    chosen = recipes.recipe("compact", quick=True)
+    home = made_once("trained", lambda home: fit.train(chosen, radiographs, make_workspace(home)))
+    (run,) = runs.own_runs(make_workspace(home))
+    return run
 
 
 @pytest.fixture(scope="session")
-def phantom_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "set"
-    write_phantom(folder, patients=80)
-    return folder
+def phantom_folder(made_once):
+    return made_once("set", lambda folder: write_phantom(folder, patients=80))
 
 
 @pytest.fixture
@@ -112,7 +135,7 @@ def state_of(epoch):
 
 
 def run_cells(name, home, first="", **changes):
-    """Run a notebook's code as one script; changes: settings, as {name: value}."""
+    """Run a notebook's code as one script, in quick mode; changes: settings, as {name: value}."""
     notebook = nbformat.read(workspace.PROJECT / "notebooks" / name, as_version=4)
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     for setting, value in changes.items():
@@ -121,7 +144,7 @@ def run_cells(name, home, first="", **changes):
     return subprocess.run(
         [sys.executable, "-c", first + code],
         cwd=workspace.PROJECT / "notebooks",
-        env=os.environ | {"CXR_HOME": str(home), "MPLBACKEND": "Agg"},
+        env=os.environ | {"CXR_HOME": str(home), "CXR_QUICK": "1", "MPLBACKEND": "Agg"},
         capture_output=True,
         text=True,
     )

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_workspace, run_cells
+from conftest import make_workspace
 
 from study import experiments, kept, probing, tables
 from utils import metrics, predict, runs, workspace
@@ -149,11 +149,3 @@ def test_the_readmes_show_the_kept_numbers():
 def test_every_look_at_the_test_set_is_numbered():
     looks = pd.read_csv(runs.RELEASED / "test_looks.csv")
     assert looks["look"].tolist() == list(range(1, len(looks) + 1))
-
-
-def test_notebook_06_needs_neither_tensorflow_nor_keras(tmp_path):
-    blocked = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
-    done = run_cells("06_why_77_percent.ipynb", tmp_path, blocked)
-    assert done.returncode == 0, done.stderr[-3000:]
-    drawn = {path.stem for path in (tmp_path / "study").iterdir()}
-    assert drawn == {f"06_{name}" for name in ("trace", "two_by_two", "counterfactual", "left_out", "record")}
