@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # several test processes: one thread each, here and in what they start
+# Several test processes share the cores: one thread each, here and in all that they start.
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
 
 import nbformat
@@ -18,12 +17,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils import backend, runs, sources, workspace
+from utils import backend, model, runs, sources, workspace
 from utils.data import manifest
 from utils.sources.phantom import write_phantom
 from utils.training import recipes
 
 REAL = Path(os.environ.get("CXR_TEST_DATA", "/nowhere"))  # the folder with chest_xray and originals
+
+
+def pytest_collection_modifyitems(items):
+    """The notebooks come first: they take longest, and test processes side by side should end together."""
+    items.sort(key=lambda item: item.path.stem != "test_notebooks")
 
 
 @pytest.fixture(autouse=True)
@@ -76,10 +80,23 @@ def trained(made_once, radiographs):
     """The run of a two-epoch training on the phantom; to be changed by no test."""
     from utils.training import fit
 
-    chosen = recipes.recipe("compact", quick=True)
+    chosen = recipes.recipe("fast", quick=True)
     home = made_once("trained", lambda home: fit.train(chosen, radiographs, make_workspace(home)))
     (run,) = runs.own_runs(make_workspace(home))
     return run
+
+
+def thumbnail(side, per_image):
+    """A network that is made at once, without dropout and batch normalisation."""
+    inputs = model.keras.Input((side, side, 1))
+    x = model.layers.AveragePooling2D(8)(model.normalise(inputs, per_image))
+    return model.keras.Model(inputs, model.two_classes(model.layers.Flatten()(x)))
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    """Instead of `compact`, in tests that are not about the network."""
+    monkeypatch.setitem(model.NETWORKS, "compact", thumbnail)
 
 
 @pytest.fixture(scope="session")

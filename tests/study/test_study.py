@@ -29,7 +29,7 @@ def test_nothing_that_chooses_reads_the_trace_of_the_test_images():
 def test_the_trace_scores_the_test_images_every_few_epochs_and_goes_on_after_a_break(radiographs, tmp_path):
     def trained(epochs):
         return fit.train(
-            recipes.recipe("compact", epochs=epochs),
+            recipes.recipe("fast", epochs=epochs),
             radiographs,
             make_workspace(tmp_path),
             callbacks=lambda run: [experiments.TestTrace(run, radiographs, every=2)],
@@ -42,7 +42,7 @@ def test_the_trace_scores_the_test_images_every_few_epochs_and_goes_on_after_a_b
     final = metrics.measure(predict.test_scores(run, radiographs)[0], 0.5)
     assert trace.auc.iloc[-1] == pytest.approx(final.auc, abs=0.03)
     repeated = experiments.TestTrace(run, radiographs, every=2)  # as after a disconnect in epoch 3
-    repeated.set_model(keras.Sequential([fit.build_network(recipes.recipe("compact"))]))
+    repeated.set_model(keras.Sequential([fit.build_network(recipes.recipe("fast"))]))
     repeated.on_epoch_end(1)
     assert pd.read_csv(run.path / "test_trace.csv").epoch.tolist() == [2]
 
@@ -59,7 +59,7 @@ def small_study(radiographs, tmp_path, monkeypatch):
     return make_workspace(tmp_path)
 
 
-def test_schedules_are_trained_once_and_tabulated(small_study, radiographs):
+def test_schedules_are_trained_once_and_tabulated(small_network, small_study, radiographs):
     experiments.schedules(radiographs, small_study)
     table = kept.table("schedules")
     assert table.seed.tolist() == [0, 1] and table.accuracy.between(0, 1).all()
@@ -97,7 +97,7 @@ def test_cells_are_trained_once_and_kept_without_weights(
     assert moved["shift"][moved.change == "negative"].abs().max() > 0
 
 
-def test_a_run_of_other_radiographs_is_not_kept_beside(small_study, radiographs):
+def test_a_run_of_other_radiographs_is_not_kept_beside(small_network, small_study, radiographs):
     experiments.compared("2x2", radiographs, small_study)
     run = runs.own_runs(small_study)[0]
     scores = run.scores("test")
