@@ -8,7 +8,7 @@ run: .venv/run
 	$(PY) -m utils run
 
 test: .venv/test
-	$(PY) -m ruff check . && $(PY) -m ruff format --check . && .venv/bin/lint-imports && $(PY) -m pytest -q -m "not slow"
+	$(PY) -m ruff check . && $(PY) -m ruff format --check . && .venv/bin/lint-imports && $(PY) -m pytest -q -m "not slow" -n logical --maxprocesses 4 --dist worksteal
 
 slow: .venv/test
 	$(PY) -m pytest -q -m slow

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_workspace, run_cells
+from conftest import make_workspace
 
 from study import experiments, kept, probing, screening, tables
 from utils import metrics, predict, runs, workspace
@@ -30,7 +30,7 @@ def test_nothing_that_chooses_reads_the_trace_of_the_test_images():
 def test_the_trace_scores_the_test_images_every_few_epochs_and_goes_on_after_a_break(radiographs, tmp_path):
     def trained(epochs):
         return fit.train(
-            recipes.recipe("compact", epochs=epochs),
+            recipes.recipe("fast", epochs=epochs),
             radiographs,
             make_workspace(tmp_path),
             callbacks=lambda run: [experiments.TestTrace(run, radiographs, every=2)],
@@ -43,7 +43,7 @@ def test_the_trace_scores_the_test_images_every_few_epochs_and_goes_on_after_a_b
     final = metrics.measure(predict.test_scores(run, radiographs)[0], 0.5)
     assert trace.auc.iloc[-1] == pytest.approx(final.auc, abs=0.03)
     repeated = experiments.TestTrace(run, radiographs, every=2)  # as after a disconnect in epoch 3
-    repeated.set_model(keras.Sequential([fit.build_network(recipes.recipe("compact"))]))
+    repeated.set_model(keras.Sequential([fit.build_network(recipes.recipe("fast"))]))
     repeated.on_epoch_end(1)
     assert pd.read_csv(run.path / "test_trace.csv").epoch.tolist() == [2]
 
@@ -60,7 +60,7 @@ def small_study(radiographs, tmp_path, monkeypatch):
     return make_workspace(tmp_path)
 
 
-def test_schedules_are_trained_once_and_tabulated(small_study, radiographs):
+def test_schedules_are_trained_once_and_tabulated(small_network, small_study, radiographs):
     experiments.schedules(radiographs, small_study)
     table = kept.table("schedules")
     assert table.seed.tolist() == [0, 1] and table.accuracy.between(0, 1).all()
@@ -98,7 +98,7 @@ def test_cells_are_trained_once_and_kept_without_weights(
     assert moved["shift"][moved.change == "negative"].abs().max() > 0
 
 
-def test_a_run_of_other_radiographs_is_not_kept_beside(small_study, radiographs):
+def test_a_run_of_other_radiographs_is_not_kept_beside(small_network, small_study, radiographs):
     experiments.compared("2x2", radiographs, small_study)
     run = runs.own_runs(small_study)[0]
     scores = run.scores("test")
@@ -150,14 +150,6 @@ def test_the_readmes_show_the_kept_numbers():
 def test_every_look_at_the_test_set_is_numbered():
     looks = pd.read_csv(runs.RELEASED / "test_looks.csv")
     assert looks["look"].tolist() == list(range(1, len(looks) + 1))
-
-
-def test_notebook_06_needs_neither_tensorflow_nor_keras(tmp_path):
-    blocked = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
-    done = run_cells("06_why_77_percent.ipynb", tmp_path, blocked)
-    assert done.returncode == 0, done.stderr[-3000:]
-    drawn = {path.stem for path in (tmp_path / "study").iterdir()}
-    assert drawn == {f"06_{name}" for name in ("trace", "two_by_two", "counterfactual", "left_out", "record")}
 
 
 class NoTestImages:

@@ -94,7 +94,6 @@ def _read(path):
 
 def restore(model, state):
     """Give a compiled model the variables of a state; raises ValueError if they do not fit it."""
-    model.optimizer.build(model.trainable_variables)
     pairs = list(zip(_variables(model), state["variables"], strict=True))
     if any(tuple(variable.shape) != value.shape for variable, value in pairs):
         raise ValueError("The state is of another network.")

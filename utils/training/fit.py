@@ -50,10 +50,12 @@ def compile_network(network, recipe, steps_per_epoch, seed=0):
         # -log of the probability given to the right class. Smoothing by 0.1 asks for 0.95 instead of 1,
         # so that the network is not driven to be ever more certain.
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-        metrics=["accuracy"],  # on the augmented training images; the honest numbers come from Validate
+        # On the augmented training images; the honest numbers come from Validate.
+        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         # XLA makes GPUs faster, but halves the speed of convolutions on CPUs.
         jit_compile=False if workspace.device_name().startswith("CPU") else "auto",
     )
+    trainer.optimizer.build(trainer.trainable_variables)  # or Keras would translate the first step twice
     return trainer
 
 
