@@ -87,7 +87,7 @@ def save_somewhere(folder, save):
 
 
 def show_files(folder, pattern="*", download=False):
-    """Say in one line what lies in a folder; `download` hands it to the browser, in Colab: several as a zip."""
+    """Say in one line what lies in a folder; in Colab, `download` hands it to the browser, zipped."""
     found = [path for path in sorted(Path(folder).rglob(pattern)) if path.is_file()]
     names = ", ".join(path.name for path in found[:3]) + (" ..." if len(found) > 3 else "")
     print(
