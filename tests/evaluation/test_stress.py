@@ -89,6 +89,12 @@ def test_sentences_say_what_was_found(labels, told):
     assert "and no more after any change" in next(stress.sentences(found, (WELL, ILL)))
 
 
+def test_a_model_that_always_gives_the_same_answer_is_named():
+    same = {change: score + 1 for change, score in SCORES.items()}
+    found = stress.effects(same, table([WELL, WELL, ILL, ILL]), 0.5, 50).assign(network="x")
+    assert next(stress.sentences(found, (WELL, ILL))).startswith("It gives all radiographs the same answer")
+
+
 def test_the_same_pictures_go_through_every_network(trained, radiographs):
     part = manifest.draw(manifest.select(radiographs.table, "val"), 5)
     tested = stress.beside(trained, radiographs)

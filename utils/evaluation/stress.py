@@ -123,10 +123,15 @@ def _shares(called, ill, table, resamples):
 
 
 def sentences(found, names):
-    """What `compare` found about the first network, in three sentences. names: of the two classes."""
+    """What `compare` found about the first network, in three sentences. names: of the two classes.
+
+    A fourth comes before them where all answers are the same.
+    """
     found = found[found.network == found.network.iloc[0]]
     before, blind = found.iloc[0], found[found.change == BLIND].iloc[0]
     negative, positive = (name.lower() for name in names)
+    if before.called in (0, 1):
+        yield "It gives all radiographs the same answer unchanged: few or no answers that turn are no merit."
     if before.negative:
         of = f"Of {before.negative} {negative} radiographs, this model calls"
         yield _worst(found, "false_alarms", of, positive, before.false_alarms)
