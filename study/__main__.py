@@ -5,12 +5,13 @@ from functools import partial
 
 from utils import sources, workspace
 
-from . import experiments, probing, tables
+from . import experiments, probing, screening, tables
 
 EXPERIMENTS = {
     "published": experiments.published,
     "schedules": experiments.schedules,
     "candidates": probing.compare,
+    "screening": screening.screen,
     **{name: partial(experiments.compared, name) for name in experiments.COMPARED},
     "beside": probing.beside,
     "counterfactual": probing.counterfactual,

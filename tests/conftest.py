@@ -8,17 +8,26 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+# Several test processes share the cores: one thread each, here and in all that they start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
-from utils import backend, sources, workspace
+from utils import backend, model, runs, sources, workspace
 from utils.data import manifest
 from utils.sources.phantom import write_phantom
 from utils.training import recipes
 
 REAL = Path(os.environ.get("CXR_TEST_DATA", "/nowhere"))  # the folder with chest_xray and originals
+
+
+def pytest_collection_modifyitems(items):
+    """The notebooks come first: they take longest, and test processes side by side should end together."""
+    items.sort(key=lambda item: item.path.stem != "test_notebooks")
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +49,25 @@ def make_workspace(home, data=None, quick=True):
 
 
 @pytest.fixture(scope="session")
-def ws(tmp_path_factory):
-    return make_workspace(tmp_path_factory.mktemp("home"))
+def made_once(tmp_path_factory):
+    """A function: name and make give a folder that make(folder) has filled, once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder_of(name, make):
+        folder, done = base / name, base / f"{name}-is-made"
+        with workspace.lock(folder):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def ws(made_once):
+    return make_workspace(made_once("home", lambda home: sources.load(make_workspace(home))))
 
 
 @pytest.fixture(scope="session")
@@ -50,18 +76,32 @@ def radiographs(ws):
 
 
 @pytest.fixture(scope="session")
-def trained(ws, radiographs):
-    """The run of a two-epoch training on the phantom."""
+def trained(made_once, radiographs):
+    """The run of a two-epoch training on the phantom; to be changed by no test."""
     from utils.training import fit
 
-    return fit.train(recipes.recipe("compact", quick=True), radiographs, ws)
+    chosen = recipes.recipe("fast", quick=True)
+    home = made_once("trained", lambda home: fit.train(chosen, radiographs, make_workspace(home)))
+    (run,) = runs.own_runs(make_workspace(home))
+    return run
+
+
+def thumbnail(side, per_image):
+    """A network that is made at once, without dropout and batch normalisation."""
+    inputs = model.keras.Input((side, side, 1))
+    x = model.layers.AveragePooling2D(8)(model.normalise(inputs, per_image))
+    return model.keras.Model(inputs, model.two_classes(model.layers.Flatten()(x)))
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    """Instead of `compact`, in tests that are not about the network."""
+    monkeypatch.setitem(model.NETWORKS, "compact", thumbnail)
 
 
 @pytest.fixture(scope="session")
-def phantom_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "set"
-    write_phantom(folder, patients=80)
-    return folder
+def phantom_folder(made_once):
+    return made_once("set", lambda folder: write_phantom(folder, patients=80))
 
 
 @pytest.fixture
@@ -112,7 +152,7 @@ def state_of(epoch):
 
 
 def run_cells(name, home, first="", **changes):
-    """Run a notebook's code as one script; changes: settings, as {name: value}."""
+    """Run a notebook's code as one script, in quick mode; changes: settings, as {name: value}."""
     notebook = nbformat.read(workspace.PROJECT / "notebooks" / name, as_version=4)
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     for setting, value in changes.items():
@@ -121,7 +161,7 @@ def run_cells(name, home, first="", **changes):
     return subprocess.run(
         [sys.executable, "-c", first + code],
         cwd=workspace.PROJECT / "notebooks",
-        env=os.environ | {"CXR_HOME": str(home), "MPLBACKEND": "Agg"},
+        env=os.environ | {"CXR_HOME": str(home), "CXR_QUICK": "1", "MPLBACKEND": "Agg"},
         capture_output=True,
         text=True,
     )

@@ -172,26 +172,3 @@ def test_calibration_error_by_hand_and_for_a_calibrated_network():
 def test_separated_classes_have_no_calibration_line():
     found = metrics.measure(table([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9]), 0.5)
     assert np.isnan(found["slope"]) and np.isfinite(found["brier"])
-
-
-def test_wilson_interval_of_a_published_example():
-    """81 of 263: 0.2553 to 0.3662 (Newcombe 1998, Statistics in Medicine 17:857, Table I)."""
-    data = table(np.ones(263, int), np.repeat([0.9, 0.1], [81, 182]))
-    row = intervals.as_if_independent(data, 0.5).loc["sensitivity"]
-    assert row.tolist() == pytest.approx([81 / 263, 0.2553, 0.3662], abs=5e-5)
-
-
-def test_delong_interval_agrees_with_many_fresh_samples():
-    rng = np.random.default_rng(5)
-
-    def draw():
-        labels = np.repeat([1, 0], [120, 80])
-        return table(labels, 1 / (1 + np.exp(-rng.normal(1.5 * labels, 1))))
-
-    rows = pd.DataFrame([intervals.as_if_independent(draw(), 0.5).loc["auc"] for _ in range(400)])
-    error = (rows.high - rows.low).mean() / 2 / 1.96
-    assert error == pytest.approx(rows.value.std(), rel=0.1)
-    data = draw()
-    assert intervals.as_if_independent(data, 0.5).value["auc"] == pytest.approx(
-        metrics.measure(data, 0.5).auc
-    )

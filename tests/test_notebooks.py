@@ -1,12 +1,16 @@
 """Rules every notebook keeps, and every notebook run: alone, and all in order."""
 
 import ast
+import http.server
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
+import threading
+import urllib.parse
 
 import nbformat
 import pytest
@@ -44,7 +48,7 @@ def test_the_setup_cell_is_the_same_everywhere():
 def test_head_and_tail(name):
     texts = [cell.source for cell in cells(name, "markdown")]
     head = texts[0]
-    assert head.startswith("# ") and "[![Open in Colab]" in head
+    assert head.startswith("# ") and re.search(r"^(\*|\[!\[)Open in Colab", head, re.MULTILINE)
     assert all(f"**{word}**" in head for word in ("You need", "You get", "Time", "Next"))
     assert "For teaching and research, not for clinical use." in head
     everything = "\n".join(texts)
@@ -123,35 +127,145 @@ def test_address_is_written_into_setup_and_badges(tmp_path, monkeypatch):
         assert setup.count("\n") == cells(path.name, "code")[0].source.count("\n")
 
 
-STAND_IN = """
+COLAB = """
+import builtins, os, sys, types
+sys.path.insert(0, "stand_in")
+import google.colab
+builtins.get_ipython = lambda: types.SimpleNamespace(config={"connection_file": "kernel-mine.json"})
+"""
+DRIVE = """
+import os
 def mount(mountpoint, force_remount=False, timeout_ms=120000, readonly=False):
-    raise ValueError("mount failed")
+    print("asked for Drive")
+    if not os.path.isdir("my drive"):
+        raise ValueError("mount failed")
+    os.makedirs("drive", exist_ok=True)
+    os.rename("my drive", "drive/MyDrive")
 """
 
 
-def run_setup(folder, here):
-    """Run the setup cell in a process that looks like Colab; returns what it prints."""
-    colab = folder / "stand_in/google/colab"
-    colab.mkdir(parents=True)
-    (colab / "__init__.py").touch()
-    (colab / "drive.py").write_text(STAND_IN)
-    (folder / "setup.py").write_text("import google.colab\n" + cells(PATHS[0].name, "code")[0].source)
-    path = os.pathsep.join([str(folder / "stand_in"), *sys.path[1:]])
-    settings = {"PYTHONPATH": path, "CXR_QUICK": "1", "CXR_HOME": str(folder / "home")}
-    command = [sys.executable, str(folder / "setup.py")]
-    done = subprocess.run(command, cwd=here, env=os.environ | settings, capture_output=True, text=True)
+@pytest.fixture
+def colab(tmp_path):
+    """A fresh Colab runtime: its /content, with nothing in it but what plays google.colab."""
+    stand_in = tmp_path / "content/stand_in/google/colab"
+    stand_in.mkdir(parents=True)
+    (stand_in / "__init__.py").touch()
+    (stand_in / "drive.py").write_text(DRIVE)
+    return tmp_path / "content"
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A small project that says from where it was started."""
+    folder = tmp_path / "fork" / "chest-xray-notebooks"
+    (folder / "utils").mkdir(parents=True)
+    (folder / "utils" / "__init__.py").write_text("def start(use_drive):\n    print('started', __file__)\n")
+    (folder / "utils" / "runs.py").touch()
+    return folder
+
+
+def run_setup(colab, before="", **settings):
+    """Run the setup cell in a new process that looks like Colab; returns what it prints, errors too."""
+    (colab / "cell.py").write_text(COLAB + before + cells(PATHS[0].name, "code")[0].source)
+    path = os.pathsep.join(sys.path[1:])
+    environment = os.environ | {"PYTHONPATH": path, "GIT_TERMINAL_PROMPT": "0"} | settings
+    done = subprocess.run(
+        [sys.executable, "cell.py"], cwd=colab, env=environment, capture_output=True, text=True
+    )
     return done.stdout + done.stderr
 
 
-def test_setup_in_colab_goes_on_when_drive_is_refused_and_says_so(tmp_path):
-    printed = run_setup(tmp_path, workspace.PROJECT / "notebooks")
+class Sessions(http.server.BaseHTTPRequestHandler):
+    """Colab's list of sessions: of another notebook, and of this one, opened from a branch of a fork."""
+
+    def do_GET(self):
+        places = {"other": "1aBcD", "mine": "https://github.com/a/fork/blob/try/it/notebooks/03_train.ipynb"}
+        listed = [
+            {"kernel": {"id": key}, "path": "fileId=" + urllib.parse.quote(place, safe="")}
+            for key, place in places.items()
+        ]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(listed).encode())
+
+
+def test_setup_clones_the_repository_and_branch_that_the_notebook_is_from(colab, project):
+    git = ["git", "-C", str(project), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for command in (["init", "-qb", "try/it"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *command], check=True)
+    with http.server.HTTPServer(("127.0.0.1", 0), Sessions) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        printed = run_setup(
+            colab,
+            COLAB_JUPYTER_IP="127.0.0.1",
+            KMP_TARGET_PORT=str(server.server_port),
+            GIT_CONFIG_COUNT="1",  # GitHub is a folder here
+            GIT_CONFIG_KEY_0=f"url.{project.parent}/chest-xray-notebooks.insteadOf",
+            GIT_CONFIG_VALUE_0="https://github.com/a/fork",
+        )
+    assert printed.strip() == f"started {colab}/chest-xray-notebooks/utils/__init__.py"
+
+
+@pytest.mark.parametrize("kind", ["zip", "zip without a folder", "folder", "folder in a folder"])
+def test_setup_takes_the_project_from_my_drive(kind, colab, project):
+    my_drive = colab / "my drive"
+    my_drive.mkdir()
+    if kind == "zip":
+        shutil.make_archive(my_drive / "chest-xray-notebooks (1)", "zip", project.parent)
+        place = "chest-xray-notebooks"
+    elif kind == "zip without a folder":
+        shutil.make_archive(my_drive / "my chest-xray-notebooks", "zip", project)
+        place = "."
+    else:
+        place = "drive/MyDrive/" + ("mine" if kind == "folder" else "a/b")
+        shutil.copytree(project, my_drive / place.removeprefix("drive/MyDrive/"))
+    printed = run_setup(colab)
+    assert os.path.normpath(f"{colab}/{place}/utils/__init__.py") in printed
+    assert printed.count("asked for Drive") == 1 and "Traceback" not in printed
+
+
+def test_setup_without_the_project_says_where_to_get_it_after_one_dialog(colab):
+    quiet = "sys.excepthook = lambda kind, error, trace: print(*error._render_traceback_())\n"
+    printed = run_setup(colab, quiet)
+    assert printed.count("asked for Drive") == 1 and "Traceback" not in printed
+    assert "Project not found: do as the text above says." in printed
+    assert "called `chest-xray-notebooks.zip`" in cells(PATHS[0].name, "markdown")[1].source
+
+
+def test_setup_leaves_the_utils_of_another_project(colab, project):
+    shutil.copytree(project, colab / "chest-xray-notebooks")
+    other = "sys.modules['utils'] = sys.modules['utils.runs'] = types.ModuleType('theirs')\n"
+    assert f"started {colab}/chest-xray-notebooks" in run_setup(colab, other)
+
+
+def test_setup_goes_on_when_drive_is_refused_and_says_so(colab, tmp_path):
+    (colab / "chest-xray-notebooks").symlink_to(workspace.PROJECT)
+    printed = run_setup(colab, CXR_QUICK="1", CXR_HOME=str(tmp_path / "home"))
     assert "Drive is not mounted" in printed and "Going on without Google Drive" in printed
     assert "NOT on Drive: lost when the runtime ends" in printed and "phantom" in printed.lower()
 
 
-def test_setup_without_the_project_says_where_to_copy_it(tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    assert "Copy the project to My Drive" in run_setup(tmp_path, tmp_path / "elsewhere")
+def test_code_on_drive_is_copied_to_the_local_disk(tmp_path, monkeypatch):
+    project = tmp_path / "drive/MyDrive/mine"
+    for name in workspace.PARTS:
+        (project / name).mkdir(parents=True)
+    (project / "runs").mkdir()  # results stay on Drive
+    (project / "utils" / "runs.py").touch()
+    (tmp_path / workspace.NAME / "half").mkdir(parents=True)  # an earlier copy that broke off
+    monkeypatch.setattr(workspace, "PROJECT", project)
+    monkeypatch.setattr(workspace, "CONTENT", tmp_path)
+    copy = workspace.copy_to_local_disk()
+    assert copy == tmp_path / workspace.NAME and (copy / "utils" / "runs.py").is_file()
+    assert sorted(path.name for path in copy.iterdir()) == sorted(workspace.PARTS)
+
+
+def test_an_old_runtime_or_one_without_tensorflow_is_told_apart(monkeypatch):
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+    versions = {"keras": "3.8.0"}
+    monkeypatch.setattr(workspace, "version_of", lambda name: versions.get(name, "99"))
+    assert "keras 3.8.0 instead of >=3.13.2" in workspace.advice() and "Latest" in workspace.advice()
+    versions["tensorflow"] = "missing"
+    assert "no TensorFlow here" in workspace.advice() and "Change runtime type" in workspace.advice()
 
 
 def run_notebooks(names, home, **settings):
@@ -177,15 +291,20 @@ def run_notebooks(names, home, **settings):
     return home
 
 
-def test_a_saved_model_from_elsewhere_is_evaluated(trained, tmp_path, monkeypatch):
-    monkeypatch.setenv("CXR_QUICK", "1")
-    file = str(trained.path / "model.keras")
-    done = run_cells("04_evaluate.ipynb", tmp_path, MODEL_FILE=file, PIXELS="0-255")
+def test_a_saved_model_from_elsewhere_is_evaluated_and_nothing_is_claimed_for_it(
+    trained, own_folder, tmp_path, monkeypatch
+):
+    own_data.describe(own_folder, positive="ill", patient=r"(P\d+)_")
+    monkeypatch.setenv("CXR_DATA", str(own_folder))
+    done = run_cells("04_evaluate.ipynb", tmp_path / "home", MODEL_FILE=str(trained.path / "model.keras"))
     assert done.returncode == 0, done.stderr[-3000:]
-    (run,) = (tmp_path / "runs").iterdir()
+    assert "PIXELS '0-255', OUTPUT 'two probabilities', as its layers say" in done.stdout
+    (run,) = (tmp_path / "home/runs").iterdir()
     assert {path.name for path in run.iterdir()} >= {"model.keras", "scores_test.csv", f"{run.name}.zip"}
-    text = (run / "methods_and_results.md").read_text()
-    assert "A saved model" in text and "How it was trained is not known here" in text and "None" not in text
+    for page in ("methods_and_results.md", "model_card.md", "checklist.md"):
+        text = (run / page).read_text()
+        assert "aved model" in text and "Whether test images influenced this model is not known" in text
+        assert not re.search("None|recipe|seed|epoch|from scratch|Kept was|finished network", text), page
 
 
 def test_stored_scores_are_evaluated_without_tensorflow(tmp_path):
@@ -198,7 +317,10 @@ def test_stored_scores_are_evaluated_without_tensorflow(tmp_path):
 
 @every
 def test_notebook_runs_alone_on_the_phantom(name, tmp_path):
-    run_notebooks([name], tmp_path)
+    """Notebooks 01 and 06 need neither TensorFlow nor Keras."""
+    for package in ("tensorflow", "keras") if name[:2] in ("01", "06") else ():
+        (tmp_path / f"{package}.py").write_text("raise ImportError")
+    run_notebooks([name], tmp_path / "home", PYTHONPATH=str(tmp_path))
 
 
 def test_series_runs_in_order_on_the_phantom(tmp_path):
@@ -207,12 +329,15 @@ def test_series_runs_in_order_on_the_phantom(tmp_path):
     figures = {path.name for path in (run / "figures").iterdir()}
     assert {"04_roc.png", "04_roc.svg", "04_roc.pdf", "03_learning_curves.pdf"} <= figures
     assert (run / "metrics.json").exists() and (run / "tables" / "test_metrics.tex").exists()
-    assert list((tmp_path / "answers").glob("examples_*.csv"))
+    assert list((tmp_path / "answers").glob("radiographs_*.csv"))
+    drawn = {path.stem for path in (tmp_path / "study").iterdir()}
+    assert drawn == {f"06_{name}" for name in ("trace", "two_by_two", "counterfactual", "left_out", "record")}
 
 
 def test_series_runs_in_order_on_own_classes(tmp_path, own_folder):
     own_data.describe(own_folder, positive="ill", patient=r"(P\d+)_")
-    run_notebooks(NOTEBOOKS, tmp_path / "home", CXR_DATA=str(own_folder))
+    which = [name for name in NOTEBOOKS if not name.startswith("06")]  # that one is about stored results
+    run_notebooks(which, tmp_path / "home", CXR_DATA=str(own_folder))
     (run,) = (tmp_path / "home/runs").iterdir()
     assert json.loads((run / "card.json").read_text())["class_names"] == ["well", "ill"]
     assert "P(ill)" in (run / "figures/04_scores.svg").read_text()

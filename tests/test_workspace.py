@@ -4,6 +4,8 @@ import errno
 import os
 import subprocess
 import sys
+import types
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -77,6 +79,8 @@ def test_scores_that_cannot_be_kept_are_used_all_the_same(trained, radiographs, 
 
 HOLD = """
 import sys
+import types
+import zipfile
 from utils import workspace
 lock = workspace.lock(sys.argv[1])
 lock.acquire(blocking=False)
@@ -89,3 +93,18 @@ def test_a_lock_is_free_again_when_its_process_has_ended(tmp_path):
     for _ in range(2):
         done = subprocess.run(command, cwd=workspace.PROJECT, capture_output=True, text=True)
         assert done.stdout == "held\n", done.stderr
+
+
+def test_files_are_told_in_one_line_and_handed_over_as_one_zip(tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    (run / "figures").mkdir(parents=True)
+    for name in ("a.csv", "b.json", "figures/c.png", "figures/d.svg"):
+        (run / name).write_text(name)
+    handed = []
+    colab = types.ModuleType("google.colab")
+    colab.files = types.SimpleNamespace(download=handed.append)
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    workspace.show_files(run)
+    assert capsys.readouterr().out == f"{run}: 4 files, 0.0 MB (a.csv, b.json, c.png ...)\n" and not handed
+    workspace.show_files(run, "*.csv", download=True)
+    assert zipfile.ZipFile(handed[0]).namelist() == ["a.csv"]

@@ -21,13 +21,15 @@ resample.py           crop and resize on the device
 predict.py            pictures to scores
 intervals.py          how far a number may be off
 runs.py               the run folder, and what each entry of its card means
-saved_models.py       opening a saved network safely
+saved_models.py       opening a saved network safely: model_files and model_config inspect it before Keras
 
 The study behind the released results, and notebook 6, is in study/. Imports go one way only, from
 notebooks down to workspace; pyproject.toml says how, and `make test` checks it.
 """
 
+import importlib
 import os
+import sys
 
 __version__ = "0.2.0"
 
@@ -35,39 +37,39 @@ __version__ = "0.2.0"
 def start(use_drive=True):
     """Open the workspace and print where things stand; the last line of each notebook's setup.
 
-    Does not import TensorFlow, so that it answers at once. Returns the Workspace.
+    Code that was found on Google Drive is copied to the local disk and goes on there. Imports no
+    TensorFlow, so that it answers at once. Returns the Workspace.
     """
     import pandas as pd
 
     from . import runs, sources, workspace
-    from .data.formats import UnreadableImage
-    from .sources.files import DataError
+    from .data.formats import DataError
     from .training import mirror
 
-    if use_drive and workspace.in_colab() and not os.path.isdir(workspace.DRIVE):
-        from .sources import drive
+    if workspace.PROJECT.is_relative_to(workspace.DRIVE):
+        sys.path[0] = str(workspace.copy_to_local_disk())
+        for name in [name for name in sys.modules if name.split(".")[0] in ("utils", "study")]:
+            del sys.modules[name]
+        return importlib.import_module("utils").start(use_drive)
+    if use_drive and workspace.in_colab() and not os.path.isdir(workspace.DRIVE):  # False where it has died
+        from .sources import mounting
 
         try:
-            drive.mount()
-        except drive.DriveError as error:
+            mounting.mount()
+        except mounting.DriveError as error:
             print(f"{error}\nGoing on without Google Drive.\n")
     ws = workspace.open_workspace(use_drive)
-    installed = workspace.versions()
-    device = workspace.device_name()
-    hint = ""
-    if device.startswith("CPU") and workspace.in_colab():
-        hint = " (faster: Runtime > Change runtime type > T4 GPU)"
     try:
         found = str(sources.find(ws))
-    except (DataError, UnreadableImage) as error:
+    except DataError as error:
         found = f"PROBLEM: {error}"
     pd.set_option("display.max_colwidth", None)  # tables show reasons in full
     lost = " (NOT on Drive: lost when the runtime ends)" if workspace.in_colab() and not ws.on_drive else ""
     mirror.make_good(ws)
     own = runs.own_runs(ws)
-    print("versions ", ", ".join(f"{name} {version}" for name, version in installed.items()))
-    print("device   ", device + hint)
-    print("code     ", f"{workspace.PROJECT}, version {__version__}, commit {workspace.code_version()}")
+    print("versions ", ", ".join(f"{name} {version}" for name, version in workspace.versions().items()))
+    print("device   ", workspace.device_name() + workspace.advice())
+    print("code     ", f"{workspace.PROJECT}, version {__version__}, {workspace.code_version()}")
     print("results  ", f"{ws.home}{lost}" + (" (quick mode: everything small)" if ws.quick else ""))
     print("images   ", found)
     print("latest   ", own[-1] if own else f"no own run yet; released: {len(runs.all_runs(runs.RELEASED))}")

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ import time
 from . import workspace
 
 NOTEBOOKS = workspace.PROJECT / "notebooks"
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 
 
 def run_series():
@@ -46,13 +48,12 @@ def run_series():
 def classify(place, to, run, hide_names):
     """Answer new radiographs into a CSV file, and say where it is."""
     from . import runs
-    from .data.formats import UnreadableImage
+    from .data.formats import DataError
     from .inference import classify
-    from .sources import drive, files
 
     try:
         classify.classify(place, to, run, hide_names)
-    except (UnreadableImage, files.DataError, runs.RunError, drive.DriveError) as error:
+    except (DataError, runs.RunError) as error:
         sys.exit(str(error))
 
 
@@ -71,23 +72,15 @@ def stress(model, folder, to, pixels, output, positive):
 
 def set_address(url):
     """Write the project's public address into every notebook: the setup constant and the badge."""
-    import nbformat
-
     if not url.startswith("https://github.com/"):
         sys.exit("The address must look like https://github.com/OWNER/REPOSITORY.")
+    slug = url.removeprefix("https://github.com/").removesuffix(".git").strip("/")
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
-        slug = url.removeprefix("https://github.com/").removesuffix(".git").strip("/")
-        badge = f"https://colab.research.google.com/github/{slug}/blob/main/notebooks/{path.name}"
-        for cell in notebook.cells:
-            lines = cell.source.split("\n")
-            for number, line in enumerate(lines):
-                if line.startswith("REPOSITORY = "):
-                    lines[number] = f'REPOSITORY = "{url}"' + line[line.index("  #") :]
-                if line.startswith("[![Open in Colab]"):
-                    lines[number] = line[: line.rindex("(")] + f"({badge})"
-            cell.source = "\n".join(lines)
-        workspace.write_whole(path, nbformat.writes(notebook) + "\n")
+        address = f"https://colab.research.google.com/github/{slug}/blob/main/notebooks/{path.name}"
+        text = re.sub(r'(REPOSITORY = \\").*?(\\")', rf"\1{url}\2", path.read_text("utf8"))
+        line = r'"(\*Open in Colab\*|\[!\[Open in Colab\]).*\\n"'
+        text = re.sub(line, rf'"[![Open in Colab]({BADGE})]({address})\\n"', text)
+        workspace.write_whole(path, text)
     print(f"The notebooks now point to {url}.")
 
 

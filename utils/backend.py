@@ -27,13 +27,19 @@ def _without_chatter():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # and nothing but errors afterwards
-with _without_chatter():
-    import keras
+try:
+    with _without_chatter():
+        import keras
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow
 
-        tensorflow.config.list_physical_devices()  # looking for a GPU is chatty, too
+            tensorflow.config.list_physical_devices()  # looking for a GPU is chatty, too
+except ImportError as error:
+    raise workspace.ExplainedError(
+        f"A network needs TensorFlow and Keras, which are not here ({error}). In Colab: "
+        f"{workspace.RUNTIME_MENU} > CPU or T4 GPU, then run the notebook again. TPU runtimes have none."
+    ) from None
 
 
 def on_tensorflow():

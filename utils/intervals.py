@@ -7,7 +7,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, rankdata
 from statsmodels.stats.proportion import proportion_confint
 
 from . import metrics
@@ -84,40 +83,3 @@ def resampled(scores, resamples, seed=0):
             times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=part)
             weights[:, members] = times[:, codes]
         yield weights
-
-
-def as_if_independent(scores, threshold):
-    """Intervals that take every image as independent: Wilson for shares, DeLong for the AUC.
-
-    Returned like `evaluate`, for comparison with publications; they are too narrow where patients
-    have several images. Wilson 1927; DeLong, DeLong and Clarke-Pearson 1988.
-    """
-    count = metrics.confusion(scores, threshold)
-    tp, fp, fn, tn = (count[name] for name in ("tp", "fp", "fn", "tn"))
-    shares = {
-        "accuracy": (tp + tn, tp + tn + fp + fn),
-        "sensitivity": (tp, tp + fn),
-        "specificity": (tn, tn + fp),
-        "precision": (tp, tp + fp),
-        "npv": (tn, tn + fn),
-    }
-    rows = {
-        name: (right / of, *proportion_confint(right, of, method="wilson"))
-        for name, (right, of) in shares.items()
-        if of
-    }
-    if min(tp + fn, tn + fp) > 1:
-        hits, rejections = _placements(manifest.positives(scores) == 1, scores.score.to_numpy(float))
-        error = np.sqrt(hits.var(ddof=1) / len(hits) + rejections.var(ddof=1) / len(rejections))
-        reach = norm.ppf(0.975) * error
-        rows["auc"] = (hits.mean(), max(hits.mean() - reach, 0), min(hits.mean() + reach, 1))
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
-    return table.rename_axis("as if images were independent")
-
-
-def _placements(ill, scores):
-    """For each ill image the share of well ones below it, and the reverse (ties count one half)."""
-    together = rankdata(scores)
-    hits = (together[ill] - rankdata(scores[ill])) / (~ill).sum()
-    rejections = 1 - (together[~ill] - rankdata(scores[~ill])) / ill.sum()
-    return hits, rejections

@@ -9,14 +9,12 @@ below take:
 - fn, false negatives: pneumonia, called normal (missed)
 - tn, true negatives: normal, called normal
 - fp, false positives: normal, called pneumonia (false alarms)
-
-No TensorFlow, no images.
 """
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
-from sklearn.metrics import roc_curve
+from sklearn.metrics import confusion_matrix, roc_curve
 
 from .data import manifest
 
@@ -101,13 +99,8 @@ def matthews_correlation(tp, tn, fp, fn):
 
 def confusion(scores, threshold):
     """The counts {'tn', 'fp', 'fn', 'tp'} of a scores table at a threshold."""
-    ill, positive_call = manifest.positives(scores) == 1, called(scores.score, threshold)
-    return {
-        "tn": int((~ill & ~positive_call).sum()),
-        "fp": int((~ill & positive_call).sum()),
-        "fn": int((ill & ~positive_call).sum()),
-        "tp": int((ill & positive_call).sum()),
-    }
+    table = confusion_matrix(manifest.positives(scores), called(scores.score, threshold), labels=[0, 1])
+    return dict(zip(("tn", "fp", "fn", "tp"), table.ravel().tolist(), strict=True))
 
 
 def measure(scores, threshold):

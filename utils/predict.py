@@ -3,21 +3,43 @@
 Keras is imported only where a network is used, so that stored scores are evaluated without it.
 """
 
+import math
+
 import numpy as np
 
 from . import runs
 from .data import manifest
 
-BATCH = 256  # images in memory at a time
+BATCH = 256  # images in memory at a time, at most
+MEMORY = 2e9  # bytes that what a network computes of a batch may take
+
+
+def memory(network):
+    """Bytes that everything a network computes of one picture takes; Keras keeps it to the end."""
+    from .backend import keras
+    from .model import parts
+
+    side = network.input_shape[1]
+    outputs = keras.tree.flatten([part.output for part in parts(network)])
+    return 4 * sum(math.prod(size or side for size in output.shape[1:]) for output in outputs)
+
+
+def batches(network, pictures):
+    """Pictures as a network takes them, a batch at a time.
+
+    uint8 [n, 224, 224] -> float32 [up to BATCH, side, side, 1] in 0-255, fewer where memory is short.
+    """
+    from .resample import resize
+
+    size = max(1, min(BATCH, int(MEMORY / memory(network))))
+    for first in range(0, len(pictures), size):
+        yield resize(pictures[first : first + size], network.input_shape[1])
 
 
 def score_pictures(network, pictures):
     """Scores of squashed pictures: uint8 [n, 224, 224] -> float32 [n]."""
-    from .resample import resize
-
-    side, scores = network.input_shape[1], [np.empty(0, np.float32)]
-    for first in range(0, len(pictures), BATCH):
-        inputs = resize(pictures[first : first + BATCH], side)  # [batch, side, side, 1]
+    scores = [np.empty(0, np.float32)]
+    for inputs in batches(network, pictures):
         scores.append(np.asarray(network(inputs, training=False), np.float32)[:, 1])
     return np.concatenate(scores)
 

@@ -1,9 +1,7 @@
 """The run folder: one training, self-describing, never overwritten.
 
-model.keras, card.json (every setting and where it came from), history.csv, scores_val.csv,
+model.keras, card.json (every setting and where it came from, see CARD), history.csv, scores_val.csv,
 and, once evaluated, scores_test.csv, metrics.json, tables/ and figures/.
-
-CARD describes every entry of card.json, for those who write it and those who read it.
 """
 
 import contextlib
@@ -16,9 +14,8 @@ import pandas as pd
 
 from . import workspace
 from .data import manifest
-from .workspace import PROJECT, digest, write_whole
 
-RELEASED = PROJECT / "models"
+RELEASED = workspace.PROJECT / "models"
 DEFAULT = "best"  # the recipe whose released run is taken where there is no own one
 CARD_VERSION = 1
 CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the start of a training
@@ -39,7 +36,7 @@ CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the
     "code": "git commit of this project; + if it was changed",
     "device": "on what it was computed",
     "devices": "how many of them",
-    "precision": "of the computation in training; the saved network is float32",
+    "precision": "of the computation; the saved network is float32",
     "continued": "where an interrupted training went on: after which epoch, on what [going on]",
     "epochs_done": "epochs trained so far [every epoch]",
     "kept": "which epoch's network was saved [finish]",
@@ -56,7 +53,7 @@ CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the
 REQUIRED = {"version", "created", "finished", "recipe", "manifest", "synthetic"}
 
 
-class RunError(RuntimeError):
+class RunError(workspace.ExplainedError):
     """A run that cannot be used; the message says what was looked for, where, what to do."""
 
 
@@ -89,8 +86,9 @@ class Run:
         write_card(self.path, self.card | entries)
 
     def explain_card(self, *entries):
-        """Entries of the card as a table: entry, value, meaning."""
+        """Entries of the card as a table: entry, value, meaning; without those that it does not have."""
         card = self.card
+        entries = [entry for entry in entries if entry in card]
         values = ["nothing" if card[entry] == {} else card[entry] for entry in entries]
         meanings = [CARD[entry].partition(" [")[0] for entry in entries]
         return pd.DataFrame({"entry": entries, "value": values, "meaning": meanings}).set_index("entry")
@@ -105,16 +103,17 @@ class Run:
         return manifest.from_csv(path) if path.exists() else None
 
     def write_scores(self, part, scores):
-        """Keep scores with the run. Test scores are never overwritten; validation scores may be
-        written again by a training that was interrupted while it finished."""
+        """Keep scores with the run. Raises RunError rather than overwrite test scores."""
         path = self.path / f"scores_{part}.csv"
         if part == "test" and path.exists():
             raise RunError(f"{path} exists; a finished run is scored once. Delete the file to score again.")
-        write_whole(path, scores.to_csv(index=False, lineterminator="\n", float_format="%.7g"))
+        workspace.write_whole(path, scores.to_csv(index=False, lineterminator="\n", float_format="%.7g"))
 
     def __str__(self):
         card = self.card
         state = "" if card["finished"] else ", UNFINISHED"
+        if "adapted" in card:
+            return f"run {self.name}, of the saved model {card['recipe']['network']} from elsewhere{state}"
         data = _what(card["synthetic"], "real radiographs")
         kind = "released run" if self.path.parent == RELEASED else "run"
         return f"{kind} {self.name}, recipe {card['recipe']['name']}, trained on {data}{state}"
@@ -127,10 +126,8 @@ def _what(synthetic, otherwise="radiographs"):
 def create(ws, card):
     """Make a new run folder on the local disk with its card; a name that is taken gets a number."""
     now = datetime.datetime.now()
-    name = f"{now:%Y-%m-%d_%H%M}_{card['recipe']['name']}"
-    if isinstance(card["seed"], int):  # of a model from elsewhere it is not known
-        name += f"_seed{card['seed']}"
-    run = Run(ws.local_runs / free_name(ws, name))
+    seed = f"_seed{card['seed']}" if "seed" in card else ""  # of a model from elsewhere it is not known
+    run = Run(ws.local_runs / free_name(ws, f"{now:%Y-%m-%d_%H%M}_{card['recipe']['name']}{seed}"))
     run.path.mkdir(parents=True)
     created = now.isoformat(timespec="seconds")
     write_card(run.path, {"version": CARD_VERSION, "created": created} | card | {"finished": False})
@@ -150,14 +147,13 @@ def write_card(folder, card):
     """Write card.json into a run folder. Raises KeyError for an entry that CARD does not describe."""
     if unknown := card.keys() - CARD.keys():
         raise KeyError(f"card entries without a description in runs.CARD: {', '.join(sorted(unknown))}")
-    write_whole(folder / "card.json", json.dumps(card, indent=2) + "\n")
+    workspace.write_whole(folder / "card.json", json.dumps(card, indent=2) + "\n")
 
 
 def describe_data(radiographs, fold=0, **parts):
     """The entries of a card that say on which images a run rests. parts: {train or val: manifest rows}."""
-    counts = {}
-    for part, table in parts.items():
-        counts |= {part: len(table), f"{part}_patients": int(table.patient.nunique())}
+    counts = {part: len(table) for part, table in parts.items()}
+    counts |= {f"{part}_patients": int(table.patient.nunique()) for part, table in parts.items()}
     return {
         "synthetic": radiographs.synthetic,
         "manifest": radiographs.digest,
@@ -180,24 +176,21 @@ def describe_machine(precision):
 def own_runs(ws):
     """Own runs, oldest first; of a run and its copy on Drive the finished one, else the local one."""
     found = {}
-    for run in [*all_runs(ws.runs), *all_runs(ws.local_runs)]:
+    for run in all_runs(ws.runs, ws.local_runs):
         if run.name not in found or not found[run.name].finished:
             found[run.name] = run
-    return sorted(found.values(), key=_age)
+    return list(found.values())
 
 
-def all_runs(folder):
-    """Runs in a folder, oldest first; folders without a readable card are passed over."""
-    aged = []
-    with contextlib.suppress(OSError):  # Drive is gone
-        for card in Path(folder).glob("*/card.json"):
-            with contextlib.suppress(RunError):
-                aged.append((_age(Run(card.parent)), Run(card.parent)))
-    return [run for _, run in sorted(aged, key=lambda entry: entry[0])]
-
-
-def _age(run):
-    return run.card["created"], run.name
+def all_runs(*folders):
+    """Runs in these folders, oldest first; folders without a readable card are passed over."""
+    ages = {}
+    for folder in folders:
+        with contextlib.suppress(OSError):  # Drive is gone
+            for run in map(Run, Path(folder).iterdir()):
+                with contextlib.suppress(RunError):
+                    ages[run] = run.card["created"], run.name
+    return sorted(ages, key=ages.get)
 
 
 def find(ws, name="", radiographs=None):
@@ -206,22 +199,21 @@ def find(ws, name="", radiographs=None):
     Runs trained on the data of `radiographs` come first; where no images are given, runs trained
     on real radiographs. Raises RunError, which names the notebook to run, if there is none.
     """
-    own, shipped = own_runs(ws), all_runs(RELEASED)
+    own = own_runs(ws)
     if name:
-        named = [run for run in [*own, *shipped] if run.name == name]
-        if not named:
-            known = ", ".join(run.name for run in [*own, *shipped]) or "none"
-            raise RunError(f"There is no run {name} in {ws.runs} or {RELEASED}. Known runs: {known}.")
-        if not named[0].finished:
-            raise RunError(f"{name}: {faults(named[0])[0]} Until then choose another run.")
-        return named[0]
-    ours = released(DEFAULT)
-    finished = [run for run in [*([ours] if ours else []), *own] if run.finished]
+        known = {run.name: run for run in [*all_runs(RELEASED), *own]}
+        if name not in known:
+            names = ", ".join(known) or "none"
+            raise RunError(f"There is no run {name} in {ws.runs} or {RELEASED}. Known runs: {names}.")
+        if not known[name].finished:
+            raise RunError(f"{name}: {faults(known[name])[0]} Until then choose another run.")
+        return known[name]
+    finished = [run for run in (released(DEFAULT), *own) if run and run.finished]
     if radiographs:
         fitting = [run for run in finished if run.card["manifest"] == radiographs.digest]
     else:
         fitting = [run for run in finished if not run.card["synthetic"]]
-    if fitting or finished:
+    if finished:
         return (fitting or finished)[-1]
     half = f" {own[-1].name} there is unfinished." if own else ""
     raise RunError(f"There is no finished run in {ws.runs} or {RELEASED}.{half} Run notebook 03 first.")
@@ -229,18 +221,17 @@ def find(ws, name="", radiographs=None):
 
 def released(recipe_name):
     """The newest released run of a recipe, or None."""
-    fitting = [run for run in all_runs(RELEASED) if run.card["recipe"]["name"] == recipe_name]
-    return fitting[-1] if fitting else None
+    fitting = (run for run in all_runs(RELEASED)[::-1] if run.card["recipe"]["name"] == recipe_name)
+    return next(fitting, None)
 
 
 def file_digest(path):
-    return digest(Path(path).read_bytes())
+    return workspace.digest(Path(path).read_bytes())
 
 
 def faults(run, radiographs=None):
     """Sentences that say what does not fit: the run itself, or the run and the images in use."""
-    card = run.card
-    found = []
+    card, found = run.card, []
     if card["version"] > CARD_VERSION:
         found.append("This run was written by a newer version of the project; update the project first.")
     if not card["finished"]:
@@ -250,7 +241,8 @@ def faults(run, radiographs=None):
         found.append("model.keras is not the file this run wrote; copy the run folder again.")
     if radiographs and card["manifest"] != radiographs.digest:
         found.append(
-            f"This run was trained on {_what(card['synthetic'])} of manifest {card['manifest']}, "
+            f"This run was {'made with' if 'adapted' in card else 'trained on'} {_what(card['synthetic'])} "
+            f"of manifest {card['manifest']}, "
             f"but the images in use are {_what(radiographs.synthetic)} of manifest {radiographs.digest}."
         )
     return found

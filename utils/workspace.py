@@ -5,19 +5,34 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import uuid
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
+from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).resolve().parents[1]
-DRIVE = Path("/content/drive/MyDrive")
+CONTENT = Path("/content")  # the local disk of a Colab runtime
+DRIVE = CONTENT / "drive/MyDrive"
 NAME = "chest-xray-notebooks"
+# what runs of the project
+PARTS = ("utils", "study", "models", "notebooks", "examples", "data_manifest.csv", "requirements.txt")
+COMMIT = "$Format:%h$"  # git fills it in where it makes a zip of the project
+RUNTIME_MENU = "Runtime > Change runtime type"
+
+
+class ExplainedError(Exception):
+    """An error whose message is all that a reader needs: notebooks show it without a traceback."""
+
+    def _render_traceback_(self):  # IPython asks for this
+        return [f"{type(self).__name__}: {self}"]
 
 
 def in_colab():
@@ -66,9 +81,44 @@ def save_somewhere(folder, save):
         check_connected(folder)
         return save(folder)
     except OSError as error:
-        other = (Path("/content") if in_colab() else Path(tempfile.gettempdir())) / NAME / folder.name
+        other = (CONTENT / "cxr" if in_colab() else Path(tempfile.gettempdir()) / NAME) / folder.name
         print(f"{folder} cannot be written ({error}). The files go to {other} instead; copy them from there.")
         return save(other)
+
+
+def show_files(folder, pattern="*", download=False):
+    """Say in one line what lies in a folder; `download` hands it to the browser as one zip, in Colab."""
+    found = [path for path in sorted(Path(folder).rglob(pattern)) if path.is_file()]
+    names = ", ".join(path.name for path in found[:3]) + (" ..." if len(found) > 3 else "")
+    print(
+        f"{folder}: {len(found)} files, {sum(path.stat().st_size for path in found) / 1e6:.1f} MB ({names})"
+    )
+    if download and in_colab():
+        from google.colab import files
+
+        packed = Path(tempfile.mkdtemp()) / f"{Path(folder).name}.zip"  # read later, by the browser
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in found:
+                archive.write(path, path.relative_to(folder))
+        files.download(str(packed))
+
+
+def copy_to_local_disk():
+    """Copy what runs of this project to Colab's own disk; returns the copy's folder.
+
+    Code on a mounted Drive fails when the connection drops, and every later import in Python with it.
+    """
+    copy = CONTENT / NAME
+    partial = Path(tempfile.mkdtemp(dir=CONTENT))
+    for part in PARTS:
+        if (PROJECT / part).is_dir():
+            shutil.copytree(PROJECT / part, partial / part)
+        else:
+            shutil.copy(PROJECT / part, partial / part)
+    shutil.rmtree(copy, ignore_errors=True)  # a copy that was broken off
+    partial.chmod(0o755)
+    print(f"The project's code was copied from {PROJECT} to {copy}. Changes there count after a restart.")
+    return partial.rename(copy)
 
 
 @dataclass(frozen=True)
@@ -102,15 +152,14 @@ class Workspace:
 
 def open_workspace(use_drive=True):
     """Read the headless settings (CXR_HOME, CXR_QUICK, CXR_DATA) and return a Workspace."""
-    here = Path("/content/cxr") if in_colab() else PROJECT / "results"
+    here = CONTENT / "cxr" if in_colab() else PROJECT / "results"
     default = DRIVE / NAME if use_drive and os.path.isdir(DRIVE) else here
     home = Path(os.environ.get("CXR_HOME") or default).expanduser().resolve()
     home = save_somewhere(home, check_writable)
-    scratch = Path("/content/cxr") if in_colab() else home
     data = os.environ.get("CXR_DATA")
     return Workspace(
         home=home,
-        scratch=scratch,
+        scratch=here if in_colab() else home,
         quick=os.environ.get("CXR_QUICK") == "1",
         data=Path(data).expanduser().resolve() if data else None,
     )
@@ -130,28 +179,44 @@ def versions():
     return {"python": platform.python_version()} | {name: version_of(name) for name in packages}
 
 
+def advice():
+    """What to change about this Colab runtime, in brackets; empty where nothing is to be done."""
+    if not in_colab():
+        return ""
+    if version_of("tensorflow") == "missing":
+        return f" (no TensorFlow here, as in TPU runtimes: {RUNTIME_MENU} > CPU or T4 GPU)"
+    if old := outdated():
+        return f" (an old runtime, {', '.join(old)}: {RUNTIME_MENU} > Runtime version > Latest)"
+    return f" (faster: {RUNTIME_MENU} > T4 GPU)" if device_name().startswith("CPU") else ""
+
+
+def outdated():
+    """Installed packages that are older than requirements.txt asks for: ['keras 3.8 < 3.13.2']."""
+    found = []
+    for line in (PROJECT / "requirements.txt").read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            wanted = Requirement(line.partition("#")[0])
+            have = version_of(wanted.name)
+            if have != "missing" and have not in wanted.specifier:
+                found.append(f"{wanted.name} {have} instead of {wanted.specifier}")
+    return found
+
+
 def code_version():
-    """Git commit of this project, '+' if there are uncommitted changes, else 'no git'."""
-    git = ["git", "-C", str(PROJECT)]
+    """Which version of the code this is: a git commit, '+' if changed since; from a zip, its commit."""
+    describe = ["git", "-C", str(PROJECT), "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        )
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
-        )
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return "no git"
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+        return "no git" if COMMIT.startswith("$") else COMMIT
 
 
 def cpu_flags():
     """The processor's feature flags as a set; empty where the system does not tell."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
+        return set(re.search("^(?:flags|Features).*", Path("/proc/cpuinfo").read_text(), re.M)[0].split())
+    except (OSError, TypeError):  # no such file, or no such line
         return set()
-    return set(next((x for x in text.splitlines() if x.startswith(("flags", "Features"))), "").split())
 
 
 def device_name():

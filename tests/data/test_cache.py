@@ -27,7 +27,7 @@ def packed(phantom_folder, tmp_path_factory):
 def is_found_damaged(path):
     try:
         cache.check(path)
-    except images.UnreadableImage as error:
+    except manifest.DataError as error:
         return str(path) in str(error)
     return False
 
@@ -129,23 +129,19 @@ def test_a_damaged_file_is_named_and_passed_over_for_a_good_one(packed, phantom_
 
 LOAD = """
 import sys
-from conftest import make_workspace
-from utils import sources
-print(len(sources.load(make_workspace(sys.argv[1], sys.argv[2], quick=False)).table))
+from pathlib import Path
+from utils import sources, workspace
+home, data = map(Path, sys.argv[1:])
+print(len(sources.load(workspace.Workspace(home=home, scratch=home, quick=False, data=data)).table))
 """
 
 
 @pytest.mark.parametrize("apart", [0, 0.4])
 def test_processes_that_pack_at_once_lose_no_picture(phantom_folder, tmp_path, apart):
-    path = os.pathsep.join([str(workspace.PROJECT), str(workspace.PROJECT / "tests")])
     command = [sys.executable, "-c", LOAD, str(tmp_path), str(phantom_folder)]
     running = []
     for _ in range(3):
-        running.append(
-            subprocess.Popen(
-                command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True
-            )
-        )
+        running.append(subprocess.Popen(command, cwd=workspace.PROJECT, stdout=subprocess.PIPE, text=True))
         time.sleep(apart)
     images_each = [process.communicate()[0].splitlines()[-1] for process in running]
     table = manifest.read(phantom_folder / "data_manifest.csv")

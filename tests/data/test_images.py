@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.data import cache, images, manifest
+from utils.data import cache, formats, images, manifest
 
 
 def encoded(picture, kind="PNG", **options):
@@ -157,5 +157,5 @@ def test_nothing_usable_leaves_an_existing_pack_alone(tmp_path, small):
 
 def test_a_file_that_is_no_pack_is_refused(tmp_path):
     (tmp_path / "p.h5").write_bytes(b"half a file")
-    with pytest.raises(images.UnreadableImage, match="not a packed cache"):
+    with pytest.raises(formats.DataError, match="not a packed cache"):
         cache.read(tmp_path / "p.h5")

@@ -37,6 +37,15 @@ def test_the_map_marks_what_speaks_for_the_answer(bright_is_ill, squares):
     assert maps[where].mean() > 0.9 and maps[~where].mean() < 0.05
 
 
+def test_a_convolution_in_a_model_inside_gives_the_same_map(bright_is_ill, squares):
+    inputs = keras.Input((56, 56, 1))
+    nested = keras.Model(inputs, keras.Sequential([keras.Input((56, 56, 1)), bright_is_ill])(inputs))
+    nested.trainable = False  # as of a base that was not trained
+    expected = explain.grad_cam(bright_is_ill, squares[0])
+    np.testing.assert_allclose(explain.grad_cam(nested, squares[0]), expected, atol=1e-5)
+    assert type(bright_is_ill.layers[3]).call is bright_is_ill.layers[3].call.__func__  # left as it was
+
+
 def test_blanking_by_the_map_hurts_more_than_at_random(bright_is_ill, squares):
     pictures, where = squares
     found = explain.deletion(bright_is_ill, pictures, where.astype(float))

@@ -253,10 +253,9 @@ def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores
     groups = evaluation.subgroups(scores, 0.5, 50).set_index("group")
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "04_comparison.png").write_bytes(b"of an earlier evaluation")
-    files = report.tables.save_evaluation(
-        trained, tmp_path, scores, results, drawn, {"test_subgroups": groups}, 100
+    packed, *_ = report.documents.save(
+        trained, tmp_path, scores, results, drawn, {"test_subgroups": groups}, 0.004, 100, ["A finding."]
     )
-    packed = report.documents.write(trained, tmp_path, scores, results, 0.004, 100, files, ["A finding."])
     with zipfile.ZipFile(packed) as archive:
         assert archive.testzip() is None
         names = set(archive.namelist())

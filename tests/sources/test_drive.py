@@ -21,7 +21,7 @@ import httplib2
 import pytest
 
 from utils import workspace
-from utils.sources import drive
+from utils.sources import drive, mounting
 
 FOLDER = "application/vnd.google-apps.folder"
 PAGE = b"<!DOCTYPE html><html><title>Quota exceeded</title></html>"
@@ -316,7 +316,7 @@ def test_what_is_not_there_or_not_a_file_gets_words(server, google, tmp_path):
     with pytest.raises(drive.DriveError, match="shared with the account"):
         drive.fetch("no-such-file-1", tmp_path / "x.zip", google)
     document = server.add("Notes", mimeType="application/vnd.google-apps.document")
-    with pytest.raises(drive.DriveError, match="Notes is a shortcut or Google document"):
+    with pytest.raises(drive.DriveError, match="Notes is a folder, shortcut or Google document"):
         drive.fetch(document, tmp_path / "x.zip", google)
     assert not (tmp_path / "x.zip.part").exists()
 
@@ -337,33 +337,11 @@ def test_a_full_disk_is_noticed_before_the_download(server, google, tmp_path, mo
     assert not server.asked("GET /download")
 
 
-def test_of_a_folder_the_newest_zip_is_fetched(server, google, tmp_path):
+def test_a_link_to_a_folder_gets_words(server, google, tmp_path):
     folder = server.add("data", mimeType=FOLDER)
-    for i in range(5):
-        date = f"2026-0{1 + (i * 2) % 5}-01T00:00:00Z"  # the third is the newest
-        server.add(f"{i}.ZIP", content(i, 100), folder, modifiedDate=date)
-    server.add("notes.txt", b"later", folder, modifiedDate="2027-01-01T00:00:00Z")
-    link = f"https://drive.google.com/drive/folders/{folder}"
-    assert drive.fetch(link, tmp_path / "x.zip", google).read_bytes() == content(2, 100)
-    assert len(server.asked("GET /drive/v2/files?")) == 3  # pages of two
-
-
-@pytest.mark.parametrize("fault", [fault for fault in PASSING if fault not in ("short", "whole")])
-def test_faults_while_a_folder_is_listed_lose_no_file(server, google, tmp_path, fault):
-    folder = server.add("data", mimeType=FOLDER)
-    for i in range(5):
-        server.add(f"{i}.zip", content(i, 100), folder)  # the last one is the newest, on the third page
-    server.faults = [None, None, fault, None, fault]  # the second page and the third
-    assert drive.fetch(folder, tmp_path / "x.zip", google).read_bytes() == content(4, 100)
-    assert server.injected[fault] == 2 and not server.faults
-
-
-def test_a_folder_without_a_zip_says_what_is_there(server, google, tmp_path):
-    folder = server.add("data", mimeType=FOLDER)
-    for name in ("c.txt", "a.txt", "b.txt"):
-        server.add(name, b"x", folder)
-    with pytest.raises(drive.DriveError, match=r"data has no zip, but a\.txt, b\.txt, c\.txt \(3"):
-        drive.fetch(folder, tmp_path / "x.zip", google)
+    with pytest.raises(drive.DriveError, match=r"data is a folder.*Copy the link of the zip file itself"):
+        drive.fetch(f"https://drive.google.com/drive/folders/{folder}", tmp_path / "x.zip", google)
+    assert not server.asked("GET /download")
 
 
 def test_signing_in_lasts_when_the_token_expires(server, google, tmp_path):
@@ -428,7 +406,7 @@ class MessageError(Exception):
 def colab_mount(monkeypatch, tmp_path, *failures):
     """A google.colab.drive that fails in these ways, then mounts; returns the calls it gets."""
     calls, failures = [], list(failures)
-    monkeypatch.setattr(drive, "DRIVE", tmp_path / "drive" / "MyDrive")
+    monkeypatch.setattr(mounting, "DRIVE", tmp_path / "drive" / "MyDrive")
 
     def mount(mountpoint, force_remount=False, timeout_ms=120000, readonly=False):
         calls.append((mountpoint, force_remount, timeout_ms))
@@ -437,7 +415,7 @@ def colab_mount(monkeypatch, tmp_path, *failures):
             if failure:
                 raise failure
         else:
-            drive.DRIVE.mkdir(parents=True)
+            mounting.DRIVE.mkdir(parents=True)
 
     stand_in(monkeypatch, drive={"mount": mount})
     return calls
@@ -446,7 +424,7 @@ def colab_mount(monkeypatch, tmp_path, *failures):
 @pytest.mark.parametrize("failures", [(), (ValueError("mount failed"),), (None,)])
 def test_mounting_is_tried_twice(monkeypatch, tmp_path, failures):
     calls = colab_mount(monkeypatch, tmp_path, *failures)
-    assert drive.mount(timeout_s=200) == tmp_path / "drive" / "MyDrive"
+    assert mounting.mount(timeout_s=200) == tmp_path / "drive" / "MyDrive"
     place = str(tmp_path / "drive")
     assert calls == [(place, False, 200_000), (place, True, 200_000)][: len(failures) + 1]
 
@@ -467,18 +445,18 @@ def test_mounting_is_tried_twice(monkeypatch, tmp_path, failures):
 def test_each_failure_to_mount_gets_words(monkeypatch, tmp_path, failure, tries, words):
     calls = colab_mount(monkeypatch, tmp_path, failure, failure)
     with pytest.raises(drive.DriveError, match=words) as caught:
-        drive.mount()
+        mounting.mount()
     assert len(calls) == tries and "USE_DRIVE = False" in str(caught.value)
 
 
 def test_off_colab_there_is_nothing_to_mount(monkeypatch):
     monkeypatch.delitem(sys.modules, "google.colab", raising=False)
     with pytest.raises(drive.DriveError, match=r"USE_DRIVE = False.*only in Colab"):
-        drive.mount()
+        mounting.mount()
 
 
 def test_a_writable_folder_is_proven_and_left_as_it_was(tmp_path):
-    drive.prove_writable(tmp_path)
+    mounting.prove_writable(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -499,13 +477,13 @@ def test_a_folder_that_cannot_be_written_gets_words(tmp_path, monkeypatch, code,
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(drive.DriveError, match=words):
-        drive.prove_writable(tmp_path)
+        mounting.prove_writable(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_on_a_drive_that_dropped_out_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(workspace, "DRIVE", tmp_path)
     with pytest.raises(drive.DriveError, match="run the Setup cell again"):
-        drive.prove_writable(tmp_path)
+        mounting.prove_writable(tmp_path)
     with pytest.raises(drive.DriveError, match="run the Setup cell again"):
-        drive.prove_writable(Path(__file__) / "nowhere")
+        mounting.prove_writable(Path(__file__) / "nowhere")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from utils import sources, workspace
 from utils.data import manifest
-from utils.sources import download, files, own_data
+from utils.sources import files, own_data
 from utils.sources import radiographs as finding
 from utils.sources.phantom import write_phantom
 
@@ -116,7 +116,7 @@ def strangers(folder):
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (lambda folder: folder / "typo", "nothing is there. Correct the path"),
+        (lambda folder: folder / "typo", "There is nothing at .*typo. Correct DATA"),
         (empty, "There is no image file in"),
         (no_classes, r"No folder NORMAL or PNEUMONIA in .*found: cats"),
         (strangers, r"None of the 1 images .*mine\.png: extra"),
@@ -195,26 +195,41 @@ def test_the_routes_and_their_order_can_be_set(tmp_path, phantom_folder, monkeyp
     ws = make_workspace(tmp_path, quick=False)
     shutil.copytree(phantom_folder, tmp_path / "chest_xray")
     assert sources.find(ws).kind == "folder"
-    assert sources.find(ws, ["zip", "kaggle", "folder"]).kind == "kaggle"
+    assert sources.find(ws, ["zip", "download", "folder"]).kind == "download"
     monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
     assert [place.kind for place in finding._places(ws, finding.ROUTES)] == [
         "folder",
         "download",
-        "kaggle",
         "phantom",
     ]
     with pytest.raises(files.DataError, match="Unknown routes: floppy"):
         sources.find(ws, ["floppy"])
 
 
+def test_kagglehub_gives_its_cached_copy_without_a_connection(tmp_path, phantom_folder, monkeypatch):
+    """The real kagglehub with a prepared cache, as in Colab, where the data set may be mounted."""
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
+    monkeypatch.setattr(finding, "KAGGLE", finding.KAGGLE + "/versions/2")
+    cached = tmp_path / "kaggle/datasets/paultimothymooney/chest-xray-pneumonia/versions/2"
+    shutil.copytree(phantom_folder, cached / "chest_xray")
+    (cached.parent.parent / "2.complete").touch()
+    shutil.copy(phantom_folder / "data_manifest.csv", cached)
+    table = manifest.read(cached / "data_manifest.csv")
+    (cached / "chest_xray" / "data_manifest.csv").unlink()
+    loaded = sources.load(make_workspace(tmp_path), ["download"])
+    assert loaded.digest == manifest.digest(table) and loaded.problems.empty
+
+
 def test_a_route_that_fails_is_explained_and_the_next_one_taken(
     tmp_path, phantom_folder, monkeypatch, capsys
 ):
-    def refuse(*_):
-        raise download.DownloadError("The server is on holiday.")
-
-    monkeypatch.setattr(download, "from_records", refuse)
-    monkeypatch.setattr(download, "from_kaggle", lambda _: phantom_folder)
-    loaded = sources.load(make_workspace(tmp_path), ["download", "kaggle"])
-    assert "on holiday. Going on without it" in capsys.readouterr().out
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
+    monkeypatch.setenv("KAGGLE_API_ENDPOINT", "http://127.0.0.1:9")
+    shutil.copytree(phantom_folder, tmp_path / "chest_xray")
+    loaded = sources.load(make_workspace(tmp_path), ["download", "folder"])
+    said = capsys.readouterr().out
+    assert (
+        "downloaded from Kaggle (no connection)" in said
+        and "goes on from where it stopped. Going on without it" in said
+    )
     assert loaded.digest == manifest.digest(manifest.read(phantom_folder / "data_manifest.csv"))

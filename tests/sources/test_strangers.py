@@ -246,5 +246,5 @@ def test_any_manifest_is_read_as_it_was_written_or_refused_in_words(tmp_path, na
     path.write_bytes(content)
     try:
         manifest.read(path)
-    except manifest.ManifestError as error:
+    except manifest.DataError as error:
         assert "data_manifest.csv" in str(error)

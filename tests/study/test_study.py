@@ -1,5 +1,6 @@
 """The experiments behind the released results."""
 
+import dataclasses
 import json
 import re
 import types
@@ -7,9 +8,9 @@ import types
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_workspace, run_cells
+from conftest import make_workspace
 
-from study import experiments, kept, probing, tables
+from study import experiments, kept, probing, screening, tables
 from utils import metrics, predict, runs, workspace
 from utils.backend import keras
 from utils.data import manifest
@@ -29,7 +30,7 @@ def test_nothing_that_chooses_reads_the_trace_of_the_test_images():
 def test_the_trace_scores_the_test_images_every_few_epochs_and_goes_on_after_a_break(radiographs, tmp_path):
     def trained(epochs):
         return fit.train(
-            recipes.recipe("compact", epochs=epochs),
+            recipes.recipe("fast", epochs=epochs),
             radiographs,
             make_workspace(tmp_path),
             callbacks=lambda run: [experiments.TestTrace(run, radiographs, every=2)],
@@ -42,7 +43,7 @@ def test_the_trace_scores_the_test_images_every_few_epochs_and_goes_on_after_a_b
     final = metrics.measure(predict.test_scores(run, radiographs)[0], 0.5)
     assert trace.auc.iloc[-1] == pytest.approx(final.auc, abs=0.03)
     repeated = experiments.TestTrace(run, radiographs, every=2)  # as after a disconnect in epoch 3
-    repeated.set_model(keras.Sequential([fit.build_network(recipes.recipe("compact"))]))
+    repeated.set_model(keras.Sequential([fit.build_network(recipes.recipe("fast"))]))
     repeated.on_epoch_end(1)
     assert pd.read_csv(run.path / "test_trace.csv").epoch.tolist() == [2]
 
@@ -59,7 +60,7 @@ def small_study(radiographs, tmp_path, monkeypatch):
     return make_workspace(tmp_path)
 
 
-def test_schedules_are_trained_once_and_tabulated(small_study, radiographs):
+def test_schedules_are_trained_once_and_tabulated(small_network, small_study, radiographs):
     experiments.schedules(radiographs, small_study)
     table = kept.table("schedules")
     assert table.seed.tolist() == [0, 1] and table.accuracy.between(0, 1).all()
@@ -97,7 +98,7 @@ def test_cells_are_trained_once_and_kept_without_weights(
     assert moved["shift"][moved.change == "negative"].abs().max() > 0
 
 
-def test_a_run_of_other_radiographs_is_not_kept_beside(small_study, radiographs):
+def test_a_run_of_other_radiographs_is_not_kept_beside(small_network, small_study, radiographs):
     experiments.compared("2x2", radiographs, small_study)
     run = runs.own_runs(small_study)[0]
     scores = run.scores("test")
@@ -151,9 +152,62 @@ def test_every_look_at_the_test_set_is_numbered():
     assert looks["look"].tolist() == list(range(1, len(looks) + 1))
 
 
-def test_notebook_06_needs_neither_tensorflow_nor_keras(tmp_path):
-    blocked = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
-    done = run_cells("06_why_77_percent.ipynb", tmp_path, blocked)
-    assert done.returncode == 0, done.stderr[-3000:]
-    drawn = {path.stem for path in (tmp_path / "study").iterdir()}
-    assert drawn == {f"06_{name}" for name in ("trace", "two_by_two", "counterfactual", "left_out", "record")}
+class NoTestImages:
+    """Pixels of which only those of development radiographs can be read."""
+
+    def __init__(self, pixels, table):
+        self.pixels, self.forbidden = pixels, set(table.index[table.split == "test"])
+
+    def __getitem__(self, rows):
+        assert not self.forbidden & set(np.atleast_1d(rows).tolist()), "a test image was read"
+        return self.pixels[rows]
+
+
+def test_screening_trains_once_keeps_its_rows_and_reads_no_test_image(small_study, radiographs, monkeypatch):
+    columns = "candidate,seed,epochs,seconds,code,run,healthy,ill,auc,pooled_auc,specificity,sensitivity\n"
+    workspace.write_whole(kept.FOLDER / "screening.csv", columns)
+    monkeypatch.setattr(screening, "EPOCHS", 1)
+    monkeypatch.setattr(screening, "QUEUE", [("base", 0), ("all tones", 0)])
+    guarded = dataclasses.replace(radiographs, pixels=NoTestImages(radiographs.pixels, radiographs.table))
+    screening.screen(guarded, small_study)
+    rows = kept.table("screening")
+    assert rows.candidate.tolist() == ["base"] * 4 + ["all tones"] * 4
+    assert rows[["healthy", "ill"]].drop_duplicates().shape[0] == 4
+    assert len(f"{rows.seconds[0]}{rows.auc[0]}") < 14  # rounded
+    assert rows[["auc", "pooled_auc", "specificity", "sensitivity"]].stack().between(0, 1).all()
+    monkeypatch.setattr(fit, "train", None)  # nothing is trained twice
+    screening.screen(guarded, small_study)
+    pd.testing.assert_frame_equal(rows, kept.table("screening"))
+
+
+def test_toned_patients_are_whole_of_both_classes_and_look_like_the_other_one():
+    table = manifest.read().iloc[::3]  # 2 classes, patients with several images
+    rng = np.random.default_rng(0)
+    bend = 1 + 0.15 * manifest.positives(table) + 0.1 * rng.standard_normal(len(table))
+    ramp = np.linspace(0, 1, 1024).reshape(32, 32)
+    pixels = pd.Series([(255 * ramp**power).astype(np.uint8) for power in bend], table.index)
+    development = table[table.split != "test"]
+    group = screening.held_out(pixels, development)
+    assert set(group) == {"", "fold 0", "toned"}
+    assert group.groupby(development.patient).nunique().max() == 1
+    power = pd.Series(bend, table.index)[development.index]
+    toned = power[group == "toned"].groupby(development.label).mean()
+    others = power[group == ""].groupby(development.label).mean()
+    assert toned.NORMAL > others.NORMAL and toned.PNEUMONIA < others.PNEUMONIA
+
+
+def test_the_tone_of_a_radiograph_leaves_out_brightness_and_contrast():
+    picture = np.random.default_rng(0).integers(100, 140, (64, 64), dtype=np.uint8)
+    plain, paler, bent = (screening.tone(shown) for shown in (picture, picture * 2 - 60, picture**2 // 200))
+    assert plain == pytest.approx(paler, abs=1e-4) and plain != pytest.approx(bent, abs=1e-2)
+
+
+def test_the_criterion_is_the_geometric_mean_of_the_wrongly_ordered_shares():
+    rows = [("base", 0, 0.9), ("base", 0, 0.999), ("b", 0, 0.9), ("b", 0, 0.9), ("base", 1, 0.5)]
+    rows = pd.DataFrame(rows, columns=["candidate", "seed", "pooled_auc"])
+    found = {("base", 0): 0.01, ("b", 0): 0.1, ("base", 1): 0.5}
+    assert tables.criterion(rows).round(6).to_dict() == found
+    groups = pd.DataFrame({"healthy": ["fold 0"] * 5, "ill": ["fold 0", "toned"] * 2 + ["fold 0"]})
+    shown = tables.screening(rows.join(groups).assign(specificity=0.9, sensitivity=0.8))
+    assert shown["against the base"].to_dict() == {"base": 0, "b": 9}  # seed 0 against seed 0 alone
+    assert shown["fold 0 / toned"].to_dict() == {"base": 0.999, "b": 0.9}

@@ -12,6 +12,7 @@ from conftest import make_workspace, state_of
 from utils import runs, workspace
 from utils.training import checkpoint, fit, mirror, recipes, watch
 
+pytestmark = pytest.mark.usefixtures("small_network")
 FAST = recipes.recipe("fast", epochs=2)
 
 

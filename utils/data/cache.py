@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from pathlib import Path, PurePosixPath
 
 import h5py
@@ -11,6 +10,7 @@ import pandas as pd
 
 from .. import workspace
 from . import images, manifest
+from .formats import DataError
 
 PREPROCESSING = "grey, exif-rotated, squashed to 224x224 by antialiased bilinear resizing; v1"
 # Bits of the fingerprint: copies of one picture differ by 0-2, the nearest other picture by 4.
@@ -18,6 +18,7 @@ SAME_PICTURE = 6  # under its own name
 RECOGNISED = 3  # under an unknown name
 SEAL = b"packed chest radiographs, sha256 of all before: "
 SEAL_SIZE = len(SEAL) + 64
+REPACK = "Delete this file and run notebook 01 again."
 _checked = set()  # files that were found whole in this session, as they lay there
 PROBLEMS = {
     "missing": "listed in the manifest, but there is no file. Harmless, but there is less to learn from.",
@@ -54,15 +55,16 @@ def write(readers, table, target, origin):
         if present.any():
             if (_fingerprints(read(partial)[0], present) != prints[present]).any():
                 raise OSError(f"{Path(target).parent} gave back other pictures than were written there")
+            seal = SEAL + _digest(np.memmap(partial, np.uint8, "r"))
             with open(partial, "ab") as file:
-                file.write(SEAL + _digest(partial))
+                file.write(seal)
         else:
             partial.unlink()
     return problems
 
 
 def check(path):
-    """Raise images.UnreadableImage if a packed cache is not as it was written.
+    """Raise DataError if a packed cache is not as it was written.
 
     Its seal, the digest of all before it, is compared: less than a second for 300 MB, once in a
     session for a file that stays as it is. A cache of an earlier version has no seal; there the
@@ -77,25 +79,19 @@ def check(path):
     with h5py.File(path) as file:
         sealed = "sealed" in file.attrs
     if sealed:
-        with open(path, "rb") as file:
-            file.seek(-SEAL_SIZE, os.SEEK_END)
-            whole = file.read() == SEAL + _digest(path, stat.st_size - SEAL_SIZE)
+        content = np.memmap(path, np.uint8, "r")
+        whole = content[-SEAL_SIZE:].tobytes() == SEAL + _digest(content[:-SEAL_SIZE])
     else:
         expected = np.array([int(value, 16) for value in table.fingerprint[present]], np.uint64)
         whole = (images.distance(expected, _fingerprints(pixels, present)) <= SAME_PICTURE).all()
     if not whole:
-        raise images.UnreadableImage(f"{path} was damaged or changed after it was packed")
+        raise DataError(f"{path} was damaged or changed after it was packed. {REPACK}")
     _checked.add(known)
 
 
-def _digest(path, size=None):
-    """The SHA-256 of the first `size` bytes of a file, or of all: bytes of 64 hexadecimal digits."""
-    digest, left = hashlib.sha256(), Path(path).stat().st_size if size is None else size
-    with open(path, "rb") as file:
-        while left > 0 and (block := file.read(min(left, 2**24))):
-            digest.update(block)
-            left -= len(block)
-    return digest.hexdigest().encode()
+def _digest(content):
+    """The SHA-256 of a file's content, memory-mapped uint8 [bytes]: 64 hexadecimal digits, as bytes."""
+    return hashlib.sha256(content).hexdigest().encode()
 
 
 def _fingerprints(pixels, present):
@@ -172,25 +168,20 @@ def read(path):
 
     pixels: uint8 [n, 224, 224], memory-mapped, so only the rows in use take memory.
     table: the whole manifest, n rows. present: bool [n], which rows hold a picture.
-    Raises images.UnreadableImage if the file is not a packed cache of this version.
+    Raises DataError if the file is not a packed cache of this version.
     """
     try:
         with h5py.File(path) as file:
             if file.attrs["preprocessing"] != PREPROCESSING:
-                raise images.UnreadableImage(f"{path} was packed by another version of this project")
+                raise DataError(f"{path} was packed by another version of this project. {REPACK}")
             table = manifest.from_csv(io.StringIO(file["manifest"].asstr()[()]))
             problems = pd.read_csv(io.StringIO(file["problems"].asstr()[()]), keep_default_na=False)
             present, dataset, origin = file["present"][:], file["pixels"], file.attrs["origin"]
             shape, at = (len(table), images.SIDE, images.SIDE), dataset.id.get_offset()
-            if (
-                dataset.shape != shape
-                or dataset.dtype != np.uint8
-                or at is None
-                or present.shape != shape[:1]
-            ):
+            if (dataset.shape, present.shape) != (shape, shape[:1]) or dataset.dtype != np.uint8 or not at:
                 raise ValueError("its pictures are not stored as this project does")
         return np.memmap(path, np.uint8, "r", at, shape), table, present, problems, origin
-    except images.UnreadableImage:
+    except DataError:
         raise
     except Exception as error:  # HDF5 and pandas have many kinds for a damaged file
-        raise images.UnreadableImage(f"{path} is not a packed cache of radiographs ({error})") from None
+        raise DataError(f"{path} is not a packed cache of radiographs ({error}). {REPACK}") from None

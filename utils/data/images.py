@@ -61,8 +61,6 @@ def _opened(raw):
     """A file's bytes as a Pillow picture; what goes wrong while it is in use becomes an UnreadableImage."""
     try:
         yield Image.open(io.BytesIO(raw), formats=DECODED)
-    except UnreadableImage:
-        raise
     except UnidentifiedImageError:
         raise UnreadableImage(NO_IMAGE) from None
     except Image.DecompressionBombError:

@@ -3,18 +3,18 @@
 Columns: path (relative, as in the public archive), split (official: train, val, test),
 fold (0-9 for train and val, grouped by patient; -1 for test), label (NORMAL or PNEUMONIA),
 subtype (the collection the name tells: IM, NORMAL2-IM, bacteria, virus), patient, and
-fingerprint (16 hexadecimal digits, see `images.fingerprint`).
+fingerprint (16 hexadecimal digits, see `images.fingerprint`). The patient is a proxy read from the
+file name, collection and number, for the four collections are counted independently.
 
 The positive class is PNEUMONIA = 1, everywhere in this project. A manifest of own data has other
 class names and one more column, positive (0 or 1).
 """
 
-import re
-
 import numpy as np
 import pandas as pd
 
 from .. import workspace
+from .formats import DataError
 
 COLUMNS = ["path", "split", "fold", "label", "subtype", "patient", "fingerprint"]
 TYPES = {"fold": int, "patient": str, "fingerprint": str, "label": str, "subtype": str}
@@ -23,45 +23,12 @@ SPLITS = ("train", "val", "test")
 FOLDS = 10
 PUBLIC = workspace.PROJECT / "data_manifest.csv"
 
-# The counters of the four collections are independent, so a patient is (collection, number).
-_PATH = re.compile(
-    r"(?:^|/)(?P<split>train|val|test)/(?P<label>NORMAL|PNEUMONIA)/"
-    r"(?:person(?P<person>\d+)_(?P<kind>bacteria|virus)|(?P<series>(?:NORMAL2-)?IM)-(?P<number>\d+))[-_][^/]*$"
-)
-
-
-class ManifestError(ValueError):
-    """A manifest that cannot be used; the message says what is wrong and what to do."""
-
-
-def parse_name(path):
-    """(split, label, subtype, patient) from a path such as `train/NORMAL/IM-0115-0001.jpeg`.
-
-    The patient is a proxy read from the file name: (collection, number).
-    Raises ManifestError for a path that does not follow the public archive's naming.
-    """
-    match = _PATH.search(path)
-    if not match:
-        raise ManifestError(
-            f"{path} does not follow the public archive's naming, for example "
-            "train/NORMAL/IM-0115-0001.jpeg or test/PNEUMONIA/person1_virus_6.jpeg."
-        )
-    subtype = match["kind"] or match["series"]
-    return match["split"], match["label"], subtype, f"{subtype}-{int(match['person'] or match['number'])}"
-
-
-def build(paths, fingerprints):
-    """Manifest of radiographs that follow the public naming.
-
-    paths: relative paths, str. fingerprints: uint64 [n], same order.
-    """
-    rows = [(path, *parse_name(path)) for path in paths]
-    table = pd.DataFrame(rows, columns=["path", "split", "label", "subtype", "patient"])
-    return complete(table, fingerprints)
-
 
 def complete(table, fingerprints):
-    """Add fingerprints and folds over train and val together, and put the rows in order."""
+    """The manifest of a table with path, split, label, subtype and patient: with fingerprints and folds.
+
+    fingerprints: uint64 [n], in the order of the rows. Rows are put in the order of their paths.
+    """
     table["fingerprint"] = [f"{int(value):016x}" for value in fingerprints]
     table = table.sort_values("path", ignore_index=True)
     table["fold"] = -1
@@ -75,27 +42,27 @@ def divide(table, parts):
     from sklearn.model_selection import StratifiedGroupKFold
 
     if table.patient.nunique() < 2 * parts:
-        raise ManifestError(f"Only {table.patient.nunique()} patients; at least {2 * parts} are needed.")
+        raise DataError(f"Only {table.patient.nunique()} patients; at least {2 * parts} are needed.")
     draw = StratifiedGroupKFold(parts, shuffle=True, random_state=0).split
     for rest, held_out in draw(table.index, table.subtype, table.patient):
         yield table.index[rest], table.index[held_out]
 
 
 def read(path=PUBLIC):
-    """Read a manifest, a path or an open file, and check that it can be relied on. Raises ManifestError."""
+    """Read a manifest, a path or an open file, and check that it can be relied on. Raises DataError."""
     name = getattr(path, "name", path) if hasattr(path, "read") else path
     try:
         table = from_csv(path)
     except FileNotFoundError:
-        raise ManifestError(f"No manifest at {name}. Copy data_manifest.csv there again.") from None
+        raise DataError(f"No manifest at {name}. Copy data_manifest.csv there again.") from None
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise ManifestError(f"{name} is not a readable manifest, a CSV file in UTF-8: {error}") from None
+        raise DataError(f"{name} is not a readable manifest, a CSV file in UTF-8: {error}") from None
     missing = [column for column in COLUMNS if column not in table]
     if missing:
-        raise ManifestError(f"{name} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
+        raise DataError(f"{name} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
     faults = problems(table)
     if faults:
-        raise ManifestError(f"{name} cannot be used: " + " ".join(faults))
+        raise DataError(f"{name} cannot be used: " + " ".join(faults))
     return table[columns(table)]
 
 

@@ -5,12 +5,13 @@ import pandas as pd
 
 from .. import intervals, metrics
 from ..data import manifest
+from ..workspace import ExplainedError
 
 ACT_FROM = np.linspace(0.01, 0.6, 60)  # probabilities of pneumonia
 FEW = 30  # images; below this an interval is a rough guess
 
 
-class ScoresError(ValueError):
+class ScoresError(ExplainedError):
     """Scores that cannot be evaluated; the message says what is wrong and what to do."""
 
 

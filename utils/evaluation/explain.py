@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from .. import metrics, predict, saved_models
+from .. import metrics, model, predict, saved_models
 from ..backend import keras
 from ..data import images
 from ..resample import resize
@@ -17,11 +17,21 @@ def network_of(run):
     """The network of a run, or None, with a sentence, if there is nothing to look at."""
     path = run.path / "model.keras"
     network = saved_models.load(path) if path.exists() else None
-    if network and any(isinstance(layer, keras.layers.Conv2D) for layer in network.layers):
+    if network and _last_maps(network):
         return network
-    why = "its convolutions lie inside another model" if network else "its weights are not here"
+    why = "it has no convolution whose maps could be shown" if network else "its weights are not here"
     print(f"No maps for {run.name}: {why}.")
     return None
+
+
+def _last_maps(network):
+    """The last layer of a network, or of a model inside it, that gives maps; None without convolutions."""
+    maps = [
+        part
+        for part in model.parts(network)
+        if len(part.output.shape) == 4 and part.output.shape[1] != 1  # not what is averaged already
+    ]
+    return maps[-1] if any("Conv" in type(part).__name__ for part in maps) else None
 
 
 def feature_maps(network, picture):
@@ -43,16 +53,31 @@ def grad_cam(network, pictures):
     pictures: uint8 [n, 224, 224]. The maps that the last convolutional block ends in, each weighted by
     how much the log odds of the answer grow with it, summed, and cut off at 0 (Selvaraju et al. 2017).
     """
+    batches = predict.batches(network, pictures)
+    return np.concatenate([_heat(network, inputs) for inputs in batches])
+
+
+def _heat(network, inputs):
+    """The maps of one batch: float32 [n, side, side, 1] -> [n, 224, 224]."""
     import tensorflow as tf
 
-    layer = [layer for layer in network.layers if len(layer.output.shape) == 4][-1]
-    taps = keras.Model(network.input, [layer.output, network.output])
+    layer, maps = _last_maps(network), []
     with tf.GradientTape() as tape:
-        maps, output = taps(resize(pictures, network.input_shape[1]), training=False)
+
+        def record(*args, **kwargs):  # the layer may lie in a model inside, where Keras gives no access
+            maps.append(type(layer).call(layer, *args, **kwargs))
+            tape.watch(maps[-1])
+            return maps[-1]
+
+        layer.call = record
+        try:
+            output = network(inputs, training=False)
+        finally:
+            del layer.call
         odds = tf.math.log(output[:, 1] + 1e-9) - tf.math.log(output[:, 0] + 1e-9)
         answer = odds * tf.sign(odds)
-    weights = tf.reduce_mean(tape.gradient(answer, maps), (1, 2), keepdims=True)
-    heat = tf.nn.relu(tf.reduce_sum(weights * maps, -1, keepdims=True))
+    weights = tf.reduce_mean(tape.gradient(answer, maps[-1]), (1, 2), keepdims=True)
+    heat = tf.nn.relu(tf.reduce_sum(weights * maps[-1], -1, keepdims=True))
     heat = tf.image.resize(heat, (images.SIDE, images.SIDE))[..., 0].numpy()
     return heat / np.maximum(heat.max((1, 2), keepdims=True), 1e-9)
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import metrics, predict, runs, workspace
 from ..data import gate, images, manifest
-from ..sources import drive, files
+from ..sources import files
 
 COLUMNS = ["file", "score", "side", "unlike", "problem", "normals_scoring_higher", "pneumonias_scoring_lower"]
 COLUMNS += ["threshold", "scope", "run", "model", "manifest", "stamp"]
@@ -21,6 +21,9 @@ NUMBERS = {"score", "normals_scoring_higher", "pneumonias_scoring_lower", "thres
 BATCH = 256  # files between two writings of the table
 SMALLEST = 100  # pixels; the smallest side of a radiograph that can be judged
 LONGEST = 3  # times its width may a radiograph be high, or the reverse
+EXAMPLES = (
+    workspace.PROJECT / "examples" / "radiographs"
+)  # three of the public test images, see the README there
 
 
 def classify(place, to=None, run="", hide_names=False):
@@ -52,6 +55,8 @@ def open_place(run, place, ws, hide_names=False):
         )
     place = str(place).strip()
     if place.startswith("https://"):
+        from ..sources import drive  # brings PyDrive2, which is not in every runtime
+
         place = drive.fetch(place, ws.scratch / "incoming" / drive.file_id(place))
     place = Path(place).expanduser()
     if not place.exists():
@@ -63,19 +68,6 @@ def open_place(run, place, ws, hide_names=False):
         raise images.UnreadableImage(f"{place} is empty. Put radiographs there, as DICOM, JPEG or PNG.")
     if hide_names:
         found = {f"{number:05d}": file for number, file in enumerate(found.values(), start=1)}
-    return found
-
-
-def examples(run, radiographs):
-    """Three test images of the data in use, as `open_place` gives files; none if they do not fit the run."""
-    if run.card["synthetic"] != radiographs.synthetic:
-        print("No example images: a network that learned from radiographs is not applied to the phantom.")
-        return {}
-    test, found = manifest.select(radiographs.table, "test"), {}
-    shown = test.iloc[[0, len(test) // 2, -1]] if len(test) else test
-    for row, path in shown.path.items():
-        png = images.encode(radiographs.pixels[row])
-        found[path] = (lambda png=png: png), workspace.digest(png)
     return found
 
 
@@ -102,21 +94,21 @@ def scope(card):
     """What the network has learned from, in a few words; nothing is known about its answers elsewhere."""
     if card["synthetic"]:
         return "SYNTHETIC PHANTOM: the answer means nothing"
-    if manifest.is_public(card["manifest"]):
-        return "known for children of 1 to 5 years, AP view, one hospital"
-    return "known for radiographs like those of its own training data"
+    if "adapted" in card or not manifest.is_public(card["manifest"]):
+        return "known for radiographs like those of its own training data"
+    return "known for children of 1 to 5 years, AP view, one hospital"
 
 
 def target(run, place, ws):
     """Where the answers about a place go: one file for each place and run."""
-    place = str(place) or "examples"
+    place = str(place)
     return ws.home / "answers" / f"{Path(place).stem[:40]}_{workspace.digest(place)[:6]}_{run.name}.csv"
 
 
 def answer(run, found, path):
     """Answer every file into the CSV `path`, and return it as a table with COLUMNS.
 
-    found: from `open_place` or `examples`. A file that cannot be used gets a row with the problem in
+    found: from `open_place`. A file that cannot be used gets a row with the problem in
     words. Rows that are there already, of the same network and unchanged files, are kept. side: of the
     threshold. unlike: why a picture is not like the training radiographs, empty if it is. Two columns
     compare the score with those of the run's validation images: the share of normal ones that score

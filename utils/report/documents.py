@@ -28,37 +28,29 @@ TEMPLATES = jinja2.Environment(
 def save(run, folder, scores, results, drawn, further, prevalence, resamples, sentences):
     """Write everything of one evaluation of test scores: figures, tables, words, and a zip of it all.
 
-    drawn: {name: Figure}. further: {name: table}, beside the main one. prevalence: of the decision
-    curve. The others are those of `write`. Where the folder cannot be written, all is saved elsewhere, and
-    a sentence says where. Returns the paths, the zip first.
-    """
-
-    def into(folder):
-        files = tables.save_evaluation(run, folder, scores, results, drawn, further, resamples)
-        return [write(run, folder, scores, results, prevalence, resamples, files, sentences), *files]
-
-    return workspace.save_somewhere(folder, into)
-
-
-def write(run, folder, scores, results, prevalence, resamples, files, sentences):
-    """Write captions, paragraphs, model card and checklist beside figures/ and tables/; returns the zip.
-
-    results: `evaluation.results`. files: what `tables.save_evaluation` wrote. sentences: findings to
-    add to the results. The zip holds what a report needs, with an index, and no radiograph.
+    results: `evaluation.results`. drawn: {name: Figure}. further: {name: table}, beside the main one.
+    prevalence: of the decision curve. sentences: findings to add to the results. The zip holds all, with an
+    index, and no radiograph. Where the folder cannot be written, all is saved elsewhere, and a sentence
+    says where. Returns the paths, the zip first, without those of the words.
     """
     filled = facts(run, scores, results, resamples) | {
         "prevalence": f"{100 * prevalence:.3g} %",
         "sentences": sentences,
-        "drawn": {path.stem for path in files},
+        "drawn": drawn,
     }
-    kept = sorted([*files, *(write_whole(folder / page, render(page, filled)) for page in PAGES)])
-    index = "\n".join(f"{path.relative_to(folder)}  {path.stat().st_size / 1e3:,.0f} kB" for path in kept)
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("index.txt", f"{filled['mark']}Evaluation of {run.name}\n\n{index}\n")
-        for path in kept:
-            archive.write(path, path.relative_to(folder))
-    return write_whole(folder / f"{run.name}.zip", content.getvalue())
+
+    def write(folder):
+        files = tables.save_evaluation(run, folder, scores, results, drawn, further, resamples)
+        kept = sorted([*files, *(write_whole(folder / page, render(page, filled)) for page in PAGES)])
+        sizes = (f"{path.relative_to(folder)}  {path.stat().st_size / 1e3:,.0f} kB\n" for path in kept)
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("index.txt", f"{filled['mark']}Evaluation of {run.name}\n\n{''.join(sizes)}")
+            for path in kept:
+                archive.write(path, path.relative_to(folder))
+        return [write_whole(folder / f"{run.name}.zip", content.getvalue()), *files]
+
+    return workspace.save_somewhere(folder, write)
 
 
 def refresh_released():

@@ -1,7 +1,6 @@
-"""Google Drive: mount it in Colab; fetch single files through PyDrive2 without mounting.
+"""Single files from Google Drive through PyDrive2, without mounting it.
 
-PyDrive2 signs in, renews the token and lists files. It never tries again and cannot resume: that is here.
-No flush() here: Colab uploads by itself, and flush_and_unmount takes Drive away from the running notebook.
+PyDrive2 signs in and renews the token. It never tries again and cannot resume: that is here.
 """
 
 import hashlib
@@ -19,52 +18,13 @@ from pydrive2.drive import GoogleDrive
 from pydrive2.files import ApiRequestError
 from tqdm.auto import tqdm
 
-from ..workspace import DRIVE, check_writable, in_colab
-from .download import BUSY, PAUSES
+from ..workspace import in_colab
+from .mounting import DriveError, explained
 
+PAUSES = (1, 2, 4, 8, 16, 32, None)  # seconds before asking again; None: give up
+BUSY = (408, 429, 500, 502, 503, 504)  # answers of a server that may soon have a better one
 CHUNK = 16 * 2**20  # bytes per request: all that is lost when the line drops, and all that memory holds
 WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)", re.I)  # where bytes or JSON should be
-RESTART = "Choose Runtime > Disconnect and delete runtime, and run this notebook again."
-ADVICE = {  # what a failure says: what to do; the first that fits
-    "unsupported in|no module": "That works only in Colab (with its standard runtimes).",
-    "client.secrets|non.interactive": "Simplest: download the file by hand and set CXR_DATA to its path.",
-    "credential|rejected|insufficientPerm": "Run this cell again and tick every box of the permissions.",
-    "timeout": "Try again; if My Drive holds thousands of files at its top, move them into a folder first.",
-    "mount failed|already contain": f"Save what is there and not on Drive, if anything. {RESTART}",
-    "storageQuota|no space|disk quota": "The disk or Drive is full. Delete files, also in the trash.",
-    "abusive": "Google takes this file for harmful and does not give it away. Make a new zip of the images.",
-    "web page|quota": "Too many downloads, or too big for a virus check: use a copy in your own Drive.",
-    "read-only|permission denied|not permitted": "You may only read there. Choose another folder.",
-    "no such|not connected|input/output|a directory": "Check the path; on Drive, run the Setup cell again.",
-    "status 401|token": f"The sign-in has expired. {RESTART}",
-    "domain policy|status 403": "Ask the owner to share it with you, or sign in with another Google account.",
-    "status 404": "Is the link complete, and shared with the account you signed in with?",
-    "": "Google or your connection does not work at the moment. Run this cell again: it goes on from here.",
-}
-
-
-class DriveError(RuntimeError):
-    """Something on Google Drive did not work; the message says what to do."""
-
-
-def _error(what, failure):
-    advice = next(words for part, words in ADVICE.items() if re.search(part, str(failure), re.I))
-    return DriveError(f"{what}. {advice} ({failure})")
-
-
-def mount(timeout_s=300):
-    """Mount Google Drive in Colab, in `timeout_s` seconds; returns My Drive's path. Raises DriveError."""
-    for force in (False, True):
-        try:
-            from google.colab import drive as colab_drive
-
-            colab_drive.mount(str(DRIVE.parent), force_remount=force, timeout_ms=int(timeout_s * 1000))
-            return DRIVE.resolve(strict=True)
-        except Exception as error:  # ImportError, ValueError, OSError, MessageError, pexpect's TIMEOUT
-            failure = str(error).partition("\n")[0]
-        if re.search("credential|unsupported|module", failure, re.I):  # refused, or not Colab: do not nag
-            break
-    raise _error("Drive is not mounted. To go on without it (files will vanish): USE_DRIVE = False", failure)
 
 
 def sign_in():
@@ -81,7 +41,7 @@ def sign_in():
         else:
             auth.LocalWebserverAuth()
     except Exception as error:  # every step has its own errors, without a common base
-        raise _error("No access to Google Drive", error) from None
+        raise explained("No access to Google Drive", error) from None
     return GoogleDrive(auth)
 
 
@@ -111,30 +71,23 @@ def _ask(drive, what, question, *details):
             busy, failure = True, f"connection: {error}"
             drive.auth.thread_local.http = None  # a broken connection is not used again
         if pause is None or not busy:
-            raise _error(f"{what} on Google Drive", failure)
+            raise explained(f"{what} on Google Drive", failure)
         sleep(pause)
 
 
 def _find(drive, key):
-    """The PyDrive2 file (a dictionary) with the id `key`, or the newest zip in the folder with that id."""
+    """The PyDrive2 file (a dictionary) with the id `key`. Raises DriveError if it cannot be downloaded."""
     file = drive.CreateFile({"id": key})
     _ask(drive, key, file.FetchMetadata)
-    if file["mimeType"].endswith(".folder"):
-        folder, inside = file["title"], []
-        pages = drive.ListFile({"q": f"'{key}' in parents and trashed = false", "maxResults": 1000})
-        while pages.get("pageToken", "first") is not None:
-            inside += _ask(drive, folder, pages.GetList)
-        zips = [x for x in inside if x["title"].lower().endswith(".zip") and "md5Checksum" in x]
-        if not zips:
-            names = ", ".join(sorted(x["title"] for x in inside)[:8]) or "nothing"
-            raise DriveError(f"The Drive folder {folder} has no zip, but {names} ({len(inside)} files).")
-        file = max(zips, key=lambda x: x["modifiedDate"])
     if file.get("labels", {}).get("trashed"):
         raise DriveError(
             f"{file['title']} is in the trash of Google Drive. Restore it there, and run this again."
         )
     if not {"downloadUrl", "fileSize", "md5Checksum"} <= file.keys():
-        raise DriveError(f"{file['title']} is a shortcut or Google document, or its owner forbids downloads.")
+        raise DriveError(
+            f"{file['title']} is a folder, shortcut or Google document, or its owner forbids downloads. "
+            "Copy the link of the zip file itself."
+        )
     return file
 
 
@@ -163,7 +116,7 @@ def _download(drive, file, partial):
     with open(partial, "ab") as out, tqdm(total=size, unit="B", unit_scale=True, desc=what) as bar:
         have = out.tell() if out.tell() <= size else 0
         if (free := shutil.disk_usage(partial.parent).free) < size - have:
-            raise _error(f"{what} has {size / 1e6:,.0f} MB", f"no space: {free / 1e6:,.0f} MB are free")
+            raise explained(f"{what} has {size / 1e6:,.0f} MB", f"no space: {free / 1e6:,.0f} MB are free")
         while have < size:
             have, body = _ask(drive, what, _piece, drive, file, have)
             out.truncate(have)
@@ -174,8 +127,8 @@ def _download(drive, file, partial):
 def fetch(link, target, drive=None):
     """Download a file from Drive to `target`, whole and with the right MD5, or not at all; returns `target`.
 
-    link: of the file, or of a folder for its newest zip. Broken off, it goes on from `target.part`; called
-    again for a target that is right, it returns at once. drive: from `sign_in`. Raises DriveError.
+    link: of the file, or its id. Broken off, it goes on from `target.part`; called again for a target that
+    is right, it returns at once. drive: from `sign_in`. Raises DriveError.
     """
     target, drive = Path(target), drive or sign_in()
     file = _find(drive, file_id(link))
@@ -190,13 +143,5 @@ def fetch(link, target, drive=None):
                 return partial.replace(target)
             partial.unlink()
     except OSError as error:
-        raise _error(f"{target} cannot be written", error) from None
+        raise explained(f"{target} cannot be written", error) from None
     raise DriveError(f"{file['title']} arrived damaged twice (its MD5 differs). Run this cell again.")
-
-
-def prove_writable(folder):
-    """Write, read back and delete a small file in `folder`; raises DriveError in words if that fails."""
-    try:
-        check_writable(folder)
-    except OSError as error:
-        raise _error(f"{folder} cannot be written", error) from None

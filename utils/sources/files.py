@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ..data import manifest
-from ..data.formats import SUFFIXES, UnreadableImage
+from ..data.formats import SUFFIXES, DataError, UnreadableImage
 
 MAX_BYTES = 250_000_000  # larger files are no radiographs
 TIGHTEST = 200  # times its size in a zip, and 50 MB: a member that is larger is nearly empty
@@ -19,10 +19,6 @@ OTHER_ARCHIVES = {  # how they begin
     "xz": b"\xfd7zXZ",
     "bzip2": b"BZh",
 }
-
-
-class DataError(RuntimeError):
-    """The radiographs cannot be used; the message says what was looked for, where, what to do."""
 
 
 def gather(place):
@@ -47,14 +43,11 @@ def _own_manifest(place, found):
     """The manifest at a folder's top, or anywhere in a zip, as `manifest.read` takes it; or None."""
     if place.is_dir():
         return place / manifest.PUBLIC.name if manifest.PUBLIC.name in found else None
-    for name, (reader, _) in found.items():
+    for name in found:
         if PurePosixPath(name).name == manifest.PUBLIC.name:
-            try:
-                text = io.BytesIO(reader())
-                text.name = f"{name} in {place}"  # for messages
-                return text
-            except UnreadableImage as error:
-                raise DataError(f"{name} in {place} cannot be used: {error}.") from None
+            text = io.BytesIO(found[name][0]())
+            text.name = f"{name} in {place}"  # for messages
+            return text
     return None
 
 

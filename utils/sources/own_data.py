@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ..data import images, manifest
+from ..data.formats import DataError
 from . import files
 
 
@@ -16,12 +17,12 @@ def describe(folder, positive, patient=None):
     folder `test`, a fifth of the patients become the test images. positive: the name of the class to
     be found. patient: a regular expression whose first group is the patient, applied to the relative
     path; a CSV file with columns path and patient; or None: then every image counts as a patient of
-    its own. Returns the manifest. Raises files.DataError.
+    its own. Returns the manifest. Raises DataError.
     """
     folder = Path(folder).expanduser()
     target = folder / manifest.PUBLIC.name
     if target.exists():
-        raise files.DataError(f"{target} exists already. Delete it to describe these images anew.")
+        raise DataError(f"{target} exists already. Delete it to describe these images anew.")
     readers, _, _ = files.gather(folder)
     paths = pd.Series(readers.keys(), dtype=str)
     if patient is None:
@@ -43,74 +44,68 @@ def describe(folder, positive, patient=None):
             fingerprints[path] = images.fingerprint(picture[None])[0]
     print(f"{len(fingerprints):,} images read, {len(unreadable)} left out", *unreadable, sep="\n  ")
     table = pd.DataFrame({"path": paths, "patient": patients})
-    try:
-        table = _complete(table[paths.isin(fingerprints)], fingerprints.values(), positive)
-    except manifest.ManifestError as error:
-        raise files.DataError(str(error)) from None
+    table = _complete(table[paths.isin(fingerprints)], fingerprints.values(), positive)
     _warn_of_copies(table)
     manifest.write(table, target)
     return table
 
 
 def _patients_in(path):
-    """The patients of a CSV file, a Series indexed by relative path. Raises files.DataError."""
+    """The patients of a CSV file, a Series indexed by relative path. Raises DataError."""
     try:
         table = pd.read_csv(
             path, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python"
         )
         return table.assign(path=table.path.str.replace("\\", "/")).set_index("path").patient
     except FileNotFoundError:
-        raise files.DataError(f"There is no file {path}. Correct the path in patient=...") from None
+        raise DataError(f"There is no file {path}. Correct the path in patient=...") from None
     except (OSError, ValueError, AttributeError, csv.Error) as error:
-        raise files.DataError(
+        raise DataError(
             f"{path} cannot be used ({error}). It must be a CSV file in UTF-8, with columns path and patient."
         ) from None
 
 
 def _warn_of_copies(table):
-    """Say which pictures look alike across splits, classes or patients. Raises files.DataError for one and
-    the same picture in both classes, for one of the labels must be wrong.
+    """Say which pictures look alike across classes, splits or patients.
+
+    Raises DataError for one and the same picture in both classes, for one of the labels must be wrong.
     """
-    pairs = images.alike(table.fingerprint)
-    first, second = (table.iloc[list(side)].reset_index(drop=True) for side in (pairs["one"], pairs["other"]))
-    labels = first.label != second.label
-    wrong = labels & (pairs.distance == 0)
-    if wrong.any():
-        at = wrong.idxmax()
-        raise files.DataError(
-            f"{wrong.sum()} pictures are in both classes, such as {first.path[at]} and {second.path[at]}. "
-            "One of the labels must be wrong: remove the wrong file, and describe the images again."
+    facts = table[["path", "label", "split", "patient"]]
+    pairs = images.alike(table.fingerprint).join(facts, on="one").join(facts.add_suffix("_other"), on="other")
+    labels, patients = pairs.label != pairs.label_other, pairs.patient != pairs.patient_other
+    test = (pairs.split == "test") != (pairs.split_other == "test")
+    wrong = pairs[labels & (pairs.distance == 0)]
+    if len(wrong):
+        raise DataError(
+            f"{len(wrong)} pictures are in both classes, such as {wrong.path.iloc[0]} and "
+            f"{wrong.path_other.iloc[0]}. One of the labels must be wrong: remove the wrong file, and "
+            "describe the images again."
         )
-    test = (first.split == "test") != (second.split == "test")
     for kind, found in (
-        ("in both classes", labels),
-        ("on both sides of the division into training and test", test),
-        ("of two patients", (first.patient != second.patient) & ~labels & ~test),
+        ("in both classes", pairs[labels]),
+        ("on both sides of the division into training and test", pairs[test]),
+        ("of two patients", pairs[patients & ~labels & ~test]),
     ):
-        if found.any():
-            at = found.idxmax()
+        if len(found):
             print(
-                f"LOOK: {found.sum()} pairs of pictures that are equal or nearly so are {kind}, for example "
-                f"{first.path[at]} and {second.path[at]}. Results will look better than they are."
+                f"LOOK: {len(found)} pairs of pictures that are equal or nearly so are {kind}, for example "
+                f"{found.path.iloc[0]} and {found.path_other.iloc[0]}. Results will look better than they "
+                "are."
             )
 
 
 def _complete(table, fingerprints, positive):
-    """The checked manifest of a table with the columns path and patient. Raises ManifestError."""
+    """The checked manifest of a table with the columns path and patient. Raises DataError."""
     parts = [PurePosixPath(path).parts for path in table.path]
     split = [next((part for part in p[:-2] if part in manifest.SPLITS), "train") for p in parts]
     table = table.assign(split=split, label=[p[-2] if len(p) > 1 else "" for p in parts])
     labels = sorted(set(table.label))
     if len(labels) != 2 or positive not in labels:
         found = ", ".join(labels) or "none"
-        raise manifest.ManifestError(
-            f"Two class folders are needed, one of them {positive!r}; found: {found}."
-        )
+        raise DataError(f"Two class folders are needed, one of them {positive!r}; found: {found}.")
     lost = table.path[table.patient.isna()]
     if len(lost):
-        raise manifest.ManifestError(
-            f"No patient is known for {len(lost)} images, for example {lost.iloc[0]}."
-        )
+        raise DataError(f"No patient is known for {len(lost)} images, for example {lost.iloc[0]}.")
     table = table.assign(subtype=table.label, positive=(table.label == positive).astype(int))
     if not (table.split == "test").any():
         _, held_out = next(manifest.divide(table, 5))
@@ -118,5 +113,5 @@ def _complete(table, fingerprints, positive):
     table = manifest.complete(table, fingerprints)
     faults = manifest.problems(table)
     if faults:
-        raise manifest.ManifestError("These images cannot be used as they are: " + " ".join(faults))
+        raise DataError("These images cannot be used as they are: " + " ".join(faults))
     return table

@@ -4,7 +4,6 @@ Locks hold on one machine. Two Colab sessions that pack at once write files of t
 equal; the last one stays.
 """
 
-import contextlib
 import re
 import shutil
 from pathlib import PurePosixPath
@@ -13,8 +12,8 @@ from filelock import Timeout
 
 from .. import workspace
 from ..data import cache, images, manifest
+from ..data.formats import DataError
 from . import files
-from .files import DataError
 
 EXPECTED = "Expected are the folders NORMAL and PNEUMONIA, as in chest_xray/train/NORMAL/IM-0115-0001.jpeg."
 OWN = "For two classes of your own, describe them once: see notebook 01."
@@ -33,10 +32,7 @@ def pack(place, where, origin):
         raise DataError(
             f"No folder NORMAL or PNEUMONIA in {place}; found: {', '.join(tops)}. {EXPECTED} {OWN}"
         )
-    try:
-        table = manifest.read(own or manifest.PUBLIC)  # a manifest beside the images wins
-    except manifest.ManifestError as error:
-        raise DataError(str(error)) from None
+    table = manifest.read(own or manifest.PUBLIC)  # a manifest beside the images wins
     name = workspace.digest("\n".join([manifest.digest(table), *stamps]))
     packed = where / f"{name}.h5"
     with _alone(packed):
@@ -58,31 +54,23 @@ def pack(place, where, origin):
     return packed
 
 
-@contextlib.contextmanager
 def _alone(path):
-    """While the block runs, no other notebook on this machine writes this file."""
+    """A context: while it is open, no other notebook on this machine writes this file."""
     lock = workspace.lock(path)
     try:
-        lock.acquire(timeout=1)
+        return lock.acquire(timeout=1)
     except Timeout:
         print(f"Another notebook is writing {path}; this one waits for it.", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
 def _is_whole(packed):
-    """Whether this packed file is there as it was written; says so if it is damaged."""
-    if not packed.exists():
-        return False
+    """Whether this packed file is there as it was written; says so if it is not."""
     try:
-        cache.check(packed)
-    except images.UnreadableImage as error:
-        print(f"{error}. It is written again.")
+        return packed.exists() and cache.check(packed) is None
+    except DataError:
+        print(f"{packed} is damaged or of another version. It is written again.")
         return False
-    return True
 
 
 def copy_once(path, folder):

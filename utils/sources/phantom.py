@@ -7,6 +7,7 @@ confidence intervals are exercised. Nothing measured on it says anything about p
 import io
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
@@ -23,22 +24,21 @@ def write_phantom(folder, patients):
     A quarter of the patients form the test split. Most have one image, some two or three.
     """
     rng = np.random.default_rng(2018)
-    paths, pictures = [], []
+    rows, pictures = [], []
     for number in range(1, patients + 1):
         subtype = ("IM", "NORMAL2-IM", "bacteria", "virus")[number % 4]
         ill = subtype in ("bacteria", "virus")
-        split = "test" if number <= patients // 4 else "train"
+        split, label = "test" if number <= patients // 4 else "train", manifest.CLASS_NAMES[ill]
         for shot in range(1, 1 + rng.choice((1, 2, 3), p=(0.7, 0.2, 0.1))):
             name = f"person{number}_{subtype}_{shot}" if ill else f"{subtype}-{number:04d}-{shot:04d}"
-            path = f"{split}/{manifest.CLASS_NAMES[ill]}/{name}.jpeg"
-            picture = _chest(rng, subtype)
             encoded = io.BytesIO()
-            Image.fromarray(picture).save(encoded, "JPEG", quality=90)
+            Image.fromarray(_chest(rng, subtype)).save(encoded, "JPEG", quality=90)
+            path = f"{split}/{label}/{name}.jpeg"
             write_whole(folder / path, encoded.getvalue())
-            paths.append(path)
+            rows.append((path, split, label, subtype, f"{MARK}{subtype}-{number}"))
             pictures.append(images.squash(images.read(encoded.getvalue())))
-    table = manifest.build(paths, images.fingerprint(np.stack(pictures)))
-    table["patient"] = MARK + table.patient
+    table = pd.DataFrame(rows, columns=["path", "split", "label", "subtype", "patient"])
+    table = manifest.complete(table, images.fingerprint(np.stack(pictures)))
     manifest.write(table, folder / manifest.PUBLIC.name)
     return table
 

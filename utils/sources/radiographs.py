@@ -1,33 +1,30 @@
 """Ways to get the radiographs; all end in the same packed cache, checked against the manifest.
 
-Order, when nothing is set: CXR_DATA; the packed cache of an earlier session; a folder or zip in
-the project's home (on Drive in Colab); in Colab Google's public copy, then Kaggle's; the phantom.
+Order, when nothing is set: CXR_DATA or a notebook's DATA; the packed cache of an earlier session; a
+folder or zip in the folder of results or of the project, or at the top of My Drive; in Colab the public
+copy on Kaggle; the phantom.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..data import cache, formats, images, manifest
-from ..workspace import in_colab
-from . import download, files, packing
-from .files import DataError
+from ..data import cache, manifest
+from ..data.formats import SUFFIXES, DataError
+from ..workspace import DRIVE, PROJECT, in_colab
+from . import files, packing
 from .phantom import MARK, write_phantom
 
-ROUTES = ("cache", "folder", "zip", "download", "kaggle")  # then the phantom
-ADDRESSES = {  # both give the files of Kermany et al. 2018, about 1.2 GB
-    "download": "https://storage.googleapis.com/download.tensorflow.org/data/ChestXRay2017",
-    "kaggle": "paultimothymooney/chest-xray-pneumonia",
-}
+ROUTES = ("cache", "folder", "zip", "download")  # then the phantom
+KAGGLE = "paultimothymooney/chest-xray-pneumonia"  # the files of Kermany et al. 2018, about 1.2 GB
 FOLDERS = ("chest_xray", "ChestXRay2017")
 ARCHIVES = ("chest_xray.zip", "ChestXRay2017.zip", "chest-xray-pneumonia.zip", "archive.zip")
 HOW_TO_GET_IMAGES = (
-    "to use real radiographs from elsewhere, put the folder chest_xray or the file chest_xray.zip "
-    "(doi 10.17632/rscbjbr9sj) into {home}, or set CXR_DATA to where it lies."
+    "to use real radiographs, put the folder chest_xray or the file chest_xray.zip "
+    "(doi 10.17632/rscbjbr9sj) into {home}, or set DATA to where it lies."
 )
-REPACK = "Delete this file and run notebook 01 again."
 
 
 @dataclass(frozen=True)
@@ -68,11 +65,27 @@ class Source:
         if self.kind == "cache":
             _, table, present, _, origin = cache.read(self.where)
             return f"packed before, {present.sum():,} of {len(table):,} radiographs, from {origin}"
-        if self.kind in ADDRESSES:
+        if self.kind == "download":
             return "none yet; the public data set will be downloaded, about 1.2 GB"
         if self.kind == "phantom":
             return "none found; the SYNTHETIC PHANTOM will be used"
         return f"{self.kind} {self.where}"
+
+
+def choose(ws, data):
+    """The workspace with the images that a notebook's DATA names: a folder, a zip, or a link to one on Drive.
+
+    An empty DATA changes nothing. Says which images will be used. Raises DataError, also where Drive fails.
+    """
+    if not data:
+        return ws
+    if data.startswith("https://"):
+        from . import drive  # brings PyDrive2, which is not in every runtime
+
+        data = drive.fetch(data, ws.scratch / "incoming" / f"{drive.file_id(data)}.zip")
+    ws = replace(ws, data=Path(data).expanduser().resolve())
+    print("images   ", find(ws))
+    return ws
 
 
 def find(ws, routes=ROUTES):
@@ -87,26 +100,21 @@ def _places(ws, routes):
         raise DataError(f"Unknown routes: {', '.join(sorted(unknown))}. Choose from {', '.join(ROUTES)}.")
     if ws.data:  # the user's word: nothing else is tried
         if not ws.data.exists():
-            raise DataError(f"CXR_DATA is {ws.data}, but nothing is there. Correct the path or unset it.")
-        if ws.data.suffix.lower() in formats.SUFFIXES:
-            raise DataError(
-                f"CXR_DATA is one image, {ws.data}; it must be a folder or a zip. {packing.EXPECTED}"
-            )
+            raise DataError(f"There is nothing at {ws.data}. Correct DATA (or CXR_DATA), or leave it empty.")
+        if ws.data.suffix.lower() in SUFFIXES:
+            raise DataError(f"{ws.data} is one image; DATA must be a folder or a zip. {packing.EXPECTED}")
         yield Source("folder" if ws.data.is_dir() else "zip", ws.data)
         return
-    found = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
-    packs = sorted(found, key=lambda path: path.stat().st_mtime)
+    packs = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
+    homes = [ws.home, PROJECT] + [DRIVE] * ws.on_drive
     online = tuple(routes) != ROUTES or (in_colab() and not ws.quick)  # where asked for, or in Colab
-    for route in routes:
-        if route == "cache":
-            found = packs[::-1]  # the newest first
-        elif route == "folder":
-            found = [ws.home / name for name in FOLDERS if (ws.home / name).is_dir()]
-        elif route == "zip":
-            found = [ws.home / name for name in ARCHIVES if (ws.home / name).is_file()]
-        else:
-            found = [ADDRESSES[route]] if online else []
-        yield from (Source(route, where) for where in found)
+    places = {
+        "cache": sorted(packs, key=lambda path: path.stat().st_mtime, reverse=True),  # the newest first
+        "folder": [path for home in homes for name in FOLDERS if (path := home / name).is_dir()],
+        "zip": [path for home in homes for name in ARCHIVES if (path := home / name).is_file()],
+        "download": [KAGGLE] if online else [],
+    }
+    yield from (Source(route, where) for route in routes for where in places[route])
     yield Source("phantom", ws.scratch / "phantom")
 
 
@@ -125,7 +133,7 @@ def load(ws, routes=ROUTES):
         try:
             return _load(source, ws)
         except DataError as error:
-            if source.kind not in (*ADDRESSES, "cache"):
+            if source.kind not in ("download", "cache"):
                 raise
             if source.kind == "cache":
                 damaged = error
@@ -141,11 +149,8 @@ def _load(source, ws):
         packed = packing.pack(folder, where, source.where)
         if source.kind != "phantom":
             packing.keep(packed, ws.home / "cache")
-    try:
-        cache.check(packed)
-        pixels, table, present, problems, origin = cache.read(packed)
-    except images.UnreadableImage as error:
-        raise DataError(f"{error}. {REPACK}") from None
+    cache.check(packed)
+    pixels, table, present, problems, origin = cache.read(packed)
     synthetic = bool(table.patient.str.startswith(MARK).all())
     usable = table[present]
     if ws.quick:
@@ -155,23 +160,19 @@ def _load(source, ws):
 
 def at_hand(ws):
     """The Radiographs in use, or None where they would have to be downloaded first."""
-    return None if find(ws).kind in ADDRESSES else load(ws)
+    return None if find(ws).kind == "download" else load(ws)
 
 
 def open_files(ws):
     """{relative name: reader} of the files in use; empty where only a packed cache is at hand."""
     source = find(ws)
-    if source.kind not in ("folder", "zip"):
-        return {}
-    return files.gather(source.where)[0]
+    return files.gather(source.where)[0] if source.kind in ("folder", "zip") else {}
 
 
 def _folder(source, ws):
     """The folder or zip with the image files of a source; downloaded or made where they are not there yet."""
     if source.kind == "download":
-        return download.from_records(source.where, ws.scratch / "chest_xray")
-    if source.kind == "kaggle":
-        return download.from_kaggle(source.where)
+        return _from_kaggle()
     if source.kind == "phantom":
         print(f"NOTE: using the SYNTHETIC PHANTOM; {HOW_TO_GET_IMAGES.format(home=ws.home)}")
         folder = source.where.with_name("phantom-quick") if ws.quick else source.where
@@ -179,3 +180,20 @@ def _folder(source, ws):
             write_phantom(folder, patients=160 if ws.quick else 480)
         return folder
     return source.where
+
+
+def _from_kaggle():
+    """The folder with the public data set, where kagglehub keeps it (in Colab perhaps read-only).
+
+    What broke off goes on when it is asked for again. Raises DataError.
+    """
+    try:
+        import kagglehub
+
+        return Path(kagglehub.dataset_download(KAGGLE))
+    except Exception as error:  # kagglehub has many kinds, without a common base
+        why = "no connection" if isinstance(error, OSError) else f"{error}"
+        raise DataError(
+            f"The public data set could not be downloaded from Kaggle ({why}). Run this cell again later: "
+            "the download goes on from where it stopped."
+        ) from None

@@ -6,13 +6,14 @@ measures it hangs on as callbacks: `watch.Validate`, `watch.ShowProgress`, `chec
 
 import contextlib
 import dataclasses
+import inspect
 import re
 
 from .. import backend, model, runs, workspace
 from ..backend import keras
 from ..data import cache, images, manifest
 from . import checkpoint, mirror, recipes
-from .augment import Augment
+from .augment import Augment, MixStyle
 from .batches import Batches, class_weights
 from .finish import finish
 from .recipes import SettingsError
@@ -26,7 +27,9 @@ def compile_network(network, recipe, steps_per_epoch, seed=0):
     """
     pictures = keras.Input((images.SIDE, images.SIDE), dtype="uint8")
     changed = augmentation(recipe, seed)(pictures)  # [n, side, side, 1]
-    trainer = keras.Model(pictures, network(changed))  # [n, 2]: P(normal), P(pneumonia)
+    trainer = keras.Model(
+        pictures, _with_mixstyle(network, recipe, changed, seed)
+    )  # [n, 2]: P(normal), P(pneumonia)
     # The learning rate is the length of a step. It rises for one epoch, while the weights are still
     # random, and then falls to 0 along a cosine (Loshchilov and Hutter 2017), so that the end is calm.
     rate, steps = recipe.learning_rate, steps_per_epoch * recipe.epochs
@@ -38,14 +41,21 @@ def compile_network(network, recipe, steps_per_epoch, seed=0):
     trainer.compile(
         # Adam scales the step of each weight by how large its gradients usually are; weight decay
         # pulls all weights a little towards 0.
-        optimizer=keras.optimizers.Adam(rate, weight_decay=recipe.weight_decay or None),
+        optimizer=keras.optimizers.Adam(
+            rate,
+            weight_decay=recipe.weight_decay or None,
+            use_ema=recipe.ema > 0,  # Keras puts the mean in place of the weights when the training ends
+            ema_momentum=recipe.ema,
+        ),
         # -log of the probability given to the right class. Smoothing by 0.1 asks for 0.95 instead of 1,
         # so that the network is not driven to be ever more certain.
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-        metrics=["accuracy"],  # on the augmented training images; the honest numbers come from Validate
+        # On the augmented training images; the honest numbers come from Validate.
+        metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
         # XLA makes GPUs faster, but halves the speed of convolutions on CPUs.
         jit_compile=False if workspace.device_name().startswith("CPU") else "auto",
     )
+    trainer.optimizer.build(trainer.trainable_variables)  # or Keras would translate the first step twice
     return trainer
 
 
@@ -68,12 +78,27 @@ def run_epochs(trainer, batches, recipe, weights=None, callbacks=(), first_epoch
 
 def build_network(recipe):
     """The untrained network of a recipe."""
-    return model.NETWORKS[recipe.network](recipe.side, recipe.per_image)
+    local = {"local": True} if recipe.local else {}
+    return model.NETWORKS[recipe.network](recipe.side, recipe.per_image, **local)
+
+
+def _with_mixstyle(network, recipe, x, seed):
+    """The output of a network for pictures [n, side, side, 1], with MixStyle between its layers if asked for.
+
+    The layers are those of the network, so what they learn is in it; MixStyle is not.
+    """
+    if not recipe.mixstyle:
+        return network(x)
+    for layer in network.layers[1:]:
+        x = layer(x)
+        if layer.name in ("stem_relu", "relu1"):
+            x = MixStyle(recipe.mixstyle, seed)(x)
+    return x
 
 
 def augmentation(recipe, seed=0):
     """The augmentation layer of a recipe."""
-    fields = ("side", "area", "aspect", "shift", "rotation", "blur", "noise", "contrast", "brightness")
+    fields = vars(recipe).keys() & inspect.signature(Augment.__init__).parameters.keys()
     return Augment(**{field: getattr(recipe, field) for field in fields}, seed=seed)
 
 
@@ -93,7 +118,7 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
     validation = manifest.select(radiographs.table, "val", fold)
     _check(recipe, training, validation, seed)
     precision = backend.prepare(seed)
-    batches = Batches(radiographs.pixels, training, recipe.batch_size, seed)
+    batches = Batches(radiographs.pixels, training, recipe.batch_size, seed, recipe.mixup)
     with backend.on_all_devices():
         network = build_network(recipe)
         trainer = compile_network(network, recipe, len(batches), seed)
@@ -101,13 +126,15 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
     if not afresh and (run := checkpoint.finished_but_interrupted(ws, card)):
         print(f"This training was finished before: {run.name}. For another network: START_AFRESH = True.")
         return mirror.deliver(mirror.Mirror(run, ws))
-    machine = _circumstances(trainer, precision)
+    devices = trainer.distribute_strategy.num_replicas_in_sync if backend.on_tensorflow() else 1
+    machine = runs.describe_machine(precision) | {"devices": devices}
     with _in_words(recipe, ws), checkpoint.start_or_go_on(trainer, card, machine, ws, afresh) as (run, state):
         batches.go_to(state["epoch"] if state else 0)
         print(f"Training {recipe.name}: {recipe.epochs} epochs, {len(training):,} images.", end=" ")
         print(f"Run folder: {run.path}")
         copy = mirror.Mirror(run, ws)
-        copy.claim_name()
+        if copy.needed:
+            copy.attempt(lambda: None)  # begins with the card, so that no other session takes the name
         validate = Validate(network, radiographs, validation, run, state)
         progress = ShowProgress(validate, recipe.epochs, len(batches))
         keep = checkpoint.KeepState(run, validate, copy)
@@ -161,12 +188,6 @@ def _card(recipe, network, radiographs, training, validation, seed, fold):
         "preprocessing": cache.PREPROCESSING
         + f"; then {recipe.side}x{recipe.side} the same way, values 0-255",
     }
-
-
-def _circumstances(trainer, precision):
-    """The part of the card that says where and with what the training ran."""
-    devices = trainer.distribute_strategy.num_replicas_in_sync if backend.on_tensorflow() else 1
-    return runs.describe_machine(precision) | {"devices": devices}
 
 
 def _check(recipe, training, validation, seed):

@@ -10,7 +10,7 @@ import shutil
 
 from .. import runs, workspace
 
-NOT_COPIED = ("resume", ".*")  # what a training needs while it runs, and files half written
+NOT_COPIED = ("resume", ".")  # names begin so of what only a training needs, and of files half written
 
 
 def put(path, content):
@@ -29,11 +29,6 @@ class Mirror:
     def __init__(self, run, ws):
         self.run, self.ws, self.target = run, ws, ws.runs / run.name
         self.needed, self.failing = run.path != self.target, False
-
-    def claim_name(self):
-        """Begin the copy with the card, so that no other session takes the name of this run."""
-        if self.needed:
-            self.attempt(lambda: None)
 
     def attempt(self, action):
         """Do something in the copy; returns whether it worked, and tells of a change."""
@@ -85,13 +80,10 @@ class Mirror:
         return there["finished"] and there["model_digest"] != self.run.card["model_digest"]
 
     def _copy_all(self):
-        kept = shutil.ignore_patterns(*NOT_COPIED)
-        names = [path.name for path in self.run.path.iterdir()]
-        for name in sorted(set(names) - kept(self.run.path, names), key=lambda name: name == "card.json"):
-            path = self.run.path / name  # the card last: it says that the run is finished
-            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-                if file.is_file():
-                    self._copy(file)
+        files = [path for path in self.run.path.rglob("*") if path.is_file()]
+        for file in sorted(files, key=lambda file: file.name == "card.json"):  # last: it says "finished"
+            if not file.relative_to(self.run.path).parts[0].startswith(NOT_COPIED):
+                self._copy(file)
         discard(self.target / "resume")
         for left in self.target.rglob(".*.part*"):  # of attempts that broke off
             left.unlink()
@@ -118,7 +110,8 @@ def bring_back(run, ws):
     """The run as a folder on the local disk; after a disconnect only its copy is left."""
     local = ws.local_runs / run.name
     if run.path != local:
-        shutil.copytree(run.path, local, ignore=shutil.ignore_patterns(*NOT_COPIED), dirs_exist_ok=True)
+        hidden = shutil.ignore_patterns(*(f"{start}*" for start in NOT_COPIED))
+        shutil.copytree(run.path, local, ignore=hidden, dirs_exist_ok=True)
     return runs.Run(local)
 
 

@@ -5,6 +5,8 @@ import inspect
 import re
 from dataclasses import dataclass
 
+from ..workspace import ExplainedError
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -29,6 +31,16 @@ class Recipe:
     noise: float = 6.0  # largest standard deviation, in grey levels of 255
     contrast: float = 0.3  # largest relative change
     brightness: float = 0.15  # largest change, share of the full range
+    exchange: float = 0.0  # largest share of the way to the tones of another picture of the batch
+    curve: float = 0.0  # bend of a random monotone curve of the grey levels; 1 at most
+    unevenness: float = 0.0  # largest deviation of a slowly changing exposure, share of the full range
+    sharpening: float = 0.0  # largest amount of unsharp masking, how often the lost detail is added
+    marks: float = 0.0  # chance of a bright mark, as a letter, near the edges
+    borders: float = 0.0  # largest black band at an edge, share of the side
+    local: bool = False  # divide out local contrast after standardising
+    mixstyle: float = 0.0  # alpha of MixStyle behind the first two blocks; 0: none
+    mixup: float = 0.0  # alpha of mixup (Zhang et al. 2018); 0: none
+    ema: float = 0.0  # momentum of the running mean of the weights that is kept; 0: none
     remark: str = (  # what a reader of the results has to know
         "The data handling was suggested by earlier looks at the official test set, listed in "
         "models/test_looks.csv."
@@ -87,7 +99,7 @@ RECIPES |= {
 }
 
 
-class SettingsError(ValueError):
+class SettingsError(ExplainedError):
     """A setting that cannot work; the message says which and what would."""
 
 

@@ -16,7 +16,7 @@ LINES = 30  # at most, whatever the number of epochs
 EVERY_S = 5  # seconds between two drawings of the live figure
 
 
-class TrainingError(RuntimeError):
+class TrainingError(workspace.ExplainedError):
     """A training that cannot go on; the message says what to change."""
 
 
