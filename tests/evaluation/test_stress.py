@@ -8,8 +8,9 @@ import pytest
 from utils import __main__ as commands
 from utils import runs
 from utils.data import manifest
+from utils.data.formats import DataError
 from utils.evaluation import stress
-from utils.sources import files, folder
+from utils.sources import folder
 
 
 def table(labels, patients=None):
@@ -200,5 +201,5 @@ def test_of_a_known_data_set_validation_images_are_taken_and_test_images_never(p
 def test_official_test_images_are_known_by_their_names(pictures, tmp_path):
     names = [path.rpartition("/")[2] for path in manifest.read().query("split == 'test'").path[:3]]
     put(pictures, tmp_path / "x", names)
-    with pytest.raises(files.DataError, match=r"All images in .* are test images"):
+    with pytest.raises(DataError, match=r"All images in .* are test images"):
         folder.read(tmp_path / "x", 10)

@@ -9,7 +9,8 @@ from tqdm.auto import tqdm
 
 from .. import figures, intervals, metrics, predict, runs, saved_models, workspace
 from ..data import manifest
-from ..sources import files, folder
+from ..data.formats import DataError
+from ..sources import folder
 from . import adapt, evaluation
 from .perturbations import CHANGES, LEFT
 
@@ -163,18 +164,18 @@ def _percent(row, name):
     return f"{100 * row[name]:.0f} % ({100 * low:.0f}-{100 * high:.0f} %)"
 
 
-def report(model, place, to=None, pixels="0-255", output="two probabilities", positive=1):
+def report(model, place, to=None, pixels=adapt.AS_SAVED, output=adapt.AS_SAVED, positive=1):
     """Stress a saved model with the radiographs of a folder: a CSV file, and a figure beside it as PNG.
 
     model: name or folder of a run, or a `.keras` or `.h5` file, for which the last three are those of
     `adapt.adapt`. place: see `folder.read`. to: the CSV file; without it one in the folder of results.
-    Returns the table, as `compare` does. Raises ModelError, runs.RunError, files.DataError or
+    Returns the table, as `compare` does. Raises ModelError, runs.RunError, DataError or
     evaluation.ScoresError in words.
     """
     ws, path = workspace.open_workspace(), Path(model).expanduser()
     to = Path(to or ws.home / "stress" / f"{path.stem}.csv").expanduser()
     if to.suffix.lower() != ".csv":
-        raise files.DataError(f"The table is a CSV file; {to} does not end in .csv.")
+        raise DataError(f"The table is a CSV file; {to} does not end in .csv.")
     names, threshold, note = manifest.CLASS_NAMES, 0.5, ""
     if path.suffix in (".keras", ".h5", ".hdf5"):
         network = adapt.adapt(saved_models.load(path), pixels, output, positive)
