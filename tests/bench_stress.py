@@ -59,8 +59,15 @@ def small(side=64):
 
 
 def mobile(side=96):
-    """MobileNetV2 without pretrained weights, three channels, flipped left and right."""
+    """MobileNetV2 without pretrained weights, three channels, flipped left and right.
+
+    With Keras' momentum of 0.999 its normalisation would need thousands of steps, and until then the saved
+    network calls everything pneumonia.
+    """
     body = keras.applications.MobileNetV2((side, side, 3), alpha=0.35, include_top=False, weights=None)
+    for layer in body.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.9
     ends = [layers.GlobalAveragePooling2D(), layers.Dropout(0.2), layers.Dense(1, activation="sigmoid")]
     copied = layers.Concatenate()
     start = keras.Input((side, side, 1))

@@ -60,13 +60,13 @@ def classify(place, to, run, hide_names):
 def stress(model, folder, to, pixels, output, positive):
     """Write what changes to radiographs do to a model's answers into a CSV file and a figure beside it."""
     from . import runs
+    from .data.formats import DataError
     from .evaluation import evaluation, stress
     from .saved_models import ModelError
-    from .sources import files
 
     try:
         stress.report(model, folder, to, pixels, output, positive)
-    except (files.DataError, runs.RunError, ModelError, evaluation.ScoresError) as error:
+    except (DataError, runs.RunError, ModelError, evaluation.ScoresError) as error:
         sys.exit(str(error))
 
 
@@ -103,8 +103,8 @@ def main():
     add("model", help="name or folder of a run, or a .keras or .h5 file")
     add("folder", help="radiographs, in folders NORMAL and PNEUMONIA or without labels; at most 150 of each")
     add("--to", help="the CSV file; without it one in the folder of results")
-    add("--pixels", default="0-255", help="of a file: range of the pixels it was trained on (%(default)s)")
-    add("--output", default="two probabilities", help="of a file: what it returns (%(default)s)")
+    add("--pixels", default="as saved", help="of a file: range of its pixels in training, such as 0-1")
+    add("--output", default="as saved", help="of a file: what it returns, such as 'one logit'")
     add("--positive", type=int, default=1, help="of a file: which output means pneumonia (%(default)s)")
     add = command("address", set_address, "set the project's public address everywhere")
     add("url", help="https://github.com/OWNER/REPOSITORY")

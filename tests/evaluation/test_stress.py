@@ -9,9 +9,10 @@ import pytest
 from utils import __main__ as commands
 from utils import runs
 from utils.data import manifest
+from utils.data.formats import DataError
 from utils.evaluation import perturbations, stress
 from utils.evaluation.perturbations import CHANGES, KEPT, LEFT, MIDDLE
-from utils.sources import files, folder
+from utils.sources import folder
 
 
 def table(labels, patients=None):
@@ -89,6 +90,12 @@ def test_sentences_say_what_was_found(labels, told):
     still = {change: SCORES[stress.UNCHANGED] for change in SCORES}
     found = stress.effects(still, table(labels), 0.5, 50).assign(network="x")
     assert "and no more after any change" in next(stress.sentences(found, (WELL, ILL)))
+
+
+def test_a_model_that_always_gives_the_same_answer_is_named():
+    same = {change: score + 1 for change, score in SCORES.items()}
+    found = stress.effects(same, table([WELL, WELL, ILL, ILL]), 0.5, 50).assign(network="x")
+    assert next(stress.sentences(found, (WELL, ILL))).startswith("It gives all radiographs the same answer")
 
 
 def test_the_same_pictures_go_through_every_network(trained, radiographs):
@@ -196,7 +203,7 @@ def test_of_a_known_data_set_validation_images_are_taken_and_test_images_never(p
 def test_official_test_images_are_known_by_their_names(pictures, tmp_path):
     names = [path.rpartition("/")[2] for path in manifest.read().query("split == 'test'").path[:3]]
     put(pictures, tmp_path / "x", names)
-    with pytest.raises(files.DataError, match=r"All images in .* are test images"):
+    with pytest.raises(DataError, match=r"All images in .* are test images"):
         folder.read(tmp_path / "x", 10)
 
 

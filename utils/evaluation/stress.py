@@ -9,7 +9,8 @@ from tqdm.auto import tqdm
 
 from .. import figures, intervals, metrics, predict, runs, saved_models, workspace
 from ..data import manifest
-from ..sources import files, folder
+from ..data.formats import DataError
+from ..sources import folder
 from . import adapt, evaluation
 from .perturbations import CHANGES, LEFT
 
@@ -123,10 +124,15 @@ def _shares(called, ill, table, resamples):
 
 
 def sentences(found, names):
-    """What `compare` found about the first network, in three sentences. names: of the two classes."""
+    """What `compare` found about the first network, in three sentences. names: of the two classes.
+
+    A fourth comes before them where all answers are the same.
+    """
     found = found[found.network == found.network.iloc[0]]
     before, blind = found.iloc[0], found[found.change == BLIND].iloc[0]
     negative, positive = (name.lower() for name in names)
+    if before.called in (0, 1):
+        yield "It gives all radiographs the same answer unchanged: few or no answers that turn are no merit."
     if before.negative:
         of = f"Of {before.negative} {negative} radiographs, this model calls"
         yield _worst(found, "false_alarms", of, positive, before.false_alarms)
@@ -158,18 +164,18 @@ def _percent(row, name):
     return f"{100 * row[name]:.0f} % ({100 * low:.0f}-{100 * high:.0f} %)"
 
 
-def report(model, place, to=None, pixels="0-255", output="two probabilities", positive=1):
+def report(model, place, to=None, pixels=adapt.AS_SAVED, output=adapt.AS_SAVED, positive=1):
     """Stress a saved model with the radiographs of a folder: a CSV file, and a figure beside it as PNG.
 
     model: name or folder of a run, or a `.keras` or `.h5` file, for which the last three are those of
     `adapt.adapt`. place: see `folder.read`. to: the CSV file; without it one in the folder of results.
-    Returns the table, as `compare` does. Raises ModelError, runs.RunError, files.DataError or
+    Returns the table, as `compare` does. Raises ModelError, runs.RunError, DataError or
     evaluation.ScoresError in words.
     """
     ws, path = workspace.open_workspace(), Path(model).expanduser()
     to = Path(to or ws.home / "stress" / f"{path.stem}.csv").expanduser()
     if to.suffix.lower() != ".csv":
-        raise files.DataError(f"The table is a CSV file; {to} does not end in .csv.")
+        raise DataError(f"The table is a CSV file; {to} does not end in .csv.")
     names, threshold, note = manifest.CLASS_NAMES, 0.5, ""
     if path.suffix in (".keras", ".h5", ".hdf5"):
         network = adapt.adapt(saved_models.load(path), pixels, output, positive)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ..data import images, manifest
+from ..data.formats import DataError
 from . import files
-from .files import DataError
 
 
 def read(place, most):
@@ -61,7 +61,7 @@ def _not_test(table, place):
             "those of the folder train."
         )
     left_out = len(table) - len(rest)
-    print(f"Images of a known data set: {len(chosen):,} are used, {left_out:,} test images are not.")
+    print(f"Images of a known data set: {len(chosen):,} may be used, {left_out:,} test images may not.")
     return chosen
 
 
