@@ -99,7 +99,7 @@ def main(folder):
     training = manifest.select(radiographs.table, "train")
     part = manifest.draw(manifest.select(radiographs.table, "val"), stress.MOST)
     thresholds, networks = {}, {}
-    for recipe in ("best", "best_published", "compact", "compact_usual"):
+    for recipe in ("best", "best_published", "compact_usual"):
         run = runs.released(recipe)
         networks[recipe] = saved_models.load(run.path / "model.keras")
         thresholds[recipe] = run.card["threshold"]["value"]

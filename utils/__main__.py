@@ -101,10 +101,13 @@ def main():
     command("run", run_series, "run the notebook series from images to figures")
     add = command("stress", stress, "measure how a model's answers change if radiographs are changed")
     add("model", help="name or folder of a run, or a .keras or .h5 file")
-    add("folder", help="radiographs, in folders NORMAL and PNEUMONIA or without labels; at most 150 of each")
+    add(
+        "folder",
+        help="radiographs, in folders NORMAL and PNEUMONIA or without labels; about 150 of each are used",
+    )
     add("--to", help="the CSV file; without it one in the folder of results")
-    add("--pixels", default="as saved", help="of a file: range of its pixels in training, such as 0-1")
-    add("--output", default="as saved", help="of a file: what it returns, such as 'one logit'")
+    add("--pixels", default="as saved", help="of a file: 0-255, 0-1 or '-1 to 1', as in training")
+    add("--output", default="as saved", help="of a file: 'one logit', 'two probabilities' ...")
     add("--positive", type=int, default=1, help="of a file: which output means pneumonia (%(default)s)")
     add = command("address", set_address, "set the project's public address everywhere")
     add("url", help="https://github.com/OWNER/REPOSITORY")

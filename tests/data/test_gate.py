@@ -49,7 +49,7 @@ def test_sample_pictures_do_not_pass(known, samples):
     assert known.unlike(samples).mean() > 0.9
 
 
-@pytest.mark.parametrize("recipe", ["compact", "compact_usual", "best", "best_published"])
+@pytest.mark.parametrize("recipe", ["compact_usual", "best", "best_published"])
 def test_released_gates_open_and_let_no_sample_picture_pass(recipe, samples):
     released = runs.released(recipe)
     assert released.card["gate"]["sample pictures"] == gate.load(released).unlike(samples).mean() == 1

@@ -12,6 +12,7 @@ from utils.data import manifest
 from utils.data.formats import DataError
 from utils.evaluation import perturbations, stress
 from utils.evaluation.perturbations import CHANGES, KEPT, LEFT, MIDDLE
+from utils.inference import classify
 from utils.sources import folder
 
 
@@ -119,7 +120,7 @@ def test_yardsticks_stand_beside_a_run_on_the_public_radiographs(trained, radiog
         "fast", "best", "compact_usual",
     ]  # fmt: skip
     best = runs.released("best")
-    assert list(stress.beside(best, Public)) == ["best: this model", "compact_usual: the usual one"]
+    assert list(stress.beside(best, Public)) == ["best: this model", "compact_usual: usual handling"]
 
 
 def test_whole_patients_of_both_classes_are_drawn():
@@ -200,11 +201,29 @@ def test_of_a_known_data_set_validation_images_are_taken_and_test_images_never(p
     assert rows.patient.str.startswith("phantom-").all()
 
 
-def test_official_test_images_are_known_by_their_names(pictures, tmp_path):
-    names = [path.rpartition("/")[2] for path in manifest.read().query("split == 'test'").path[:3]]
-    put(pictures, tmp_path / "x", names)
+def test_official_test_images_are_known_by_their_look_and_no_other_picture_by_its_name(pictures, tmp_path):
+    put(sorted(classify.EXAMPLES.iterdir()), tmp_path / "x", ["a.png", "b.png", "c.png"])
     with pytest.raises(DataError, match=r"All images in .* are test images"):
         folder.read(tmp_path / "x", 10)
+    names = [path.rpartition("/")[2] for path in manifest.read().query("split == 'test'").path[:3]]
+    put(pictures, tmp_path / "y/PNEUMONIA", names)
+    put(sorted(classify.EXAMPLES.iterdir())[1:2], tmp_path / "z/PNEUMONIA", ["ill.png"])
+    shutil.copytree(tmp_path / "y", tmp_path / "z", dirs_exist_ok=True)
+    for place in ("y", "z"):  # a test image among own pictures is left out
+        shown, rows = folder.read(tmp_path / place, 10)
+        assert rows.label.tolist() == ["PNEUMONIA"] * 3 and len(shown) == 3
+        assert set(rows.name) == {f"PNEUMONIA/{name}" for name in names}
+
+
+def test_a_picture_in_the_folder_of_the_other_class_is_named(tmp_path):
+    put(sorted(classify.EXAMPLES.iterdir()), tmp_path / "x/NORMAL", ["a.png", "b.png", "c.png"])
+    with pytest.raises(DataError, match=r"NORMAL/b\.png is a picture of the public data set.* PNEUMONIA"):
+        folder.read(tmp_path / "x", 10)
+
+
+def test_one_image_is_read(pictures):
+    shown, rows = folder.read(pictures[0], 10)
+    assert len(shown) == len(rows) == 1 and rows.label[0] == ""
 
 
 EVERY = [(kind, name) for kind, changes in CHANGES.items() for name in changes]

@@ -105,7 +105,7 @@ def figures(scores, results, trained, radiographs):
         "errors": plots.errors.rates(
             errors.rates(scores, 0.5, errors.facts(scores, radiographs), 100), note=note
         ),
-        "stress": plots.stress.flips(stressed(radiographs), ("NORMAL", "PNEUMONIA"), note=note),
+        "stress": plots.errors.flips(stressed(radiographs), ("NORMAL", "PNEUMONIA"), note=note),
         **study_figures(note),
         "maps": plots.pictures.feature_maps(arrays[0], maps, note=note),
         "cards": plots.pictures.answer_cards(arrays, None, answers, validation, note=note),

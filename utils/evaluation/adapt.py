@@ -85,7 +85,9 @@ def _settle(name, value, choices, told):
     if value == AS_SAVED and not told:
         raise ModelError(f"The layers of the file do not tell {name}. Set {name} to {UNTOLD[name]}.")
     if told and value not in (AS_SAVED, told):
-        raise ModelError(f"{name} is {value!r}, but the layers of the file say {told!r}. Set {name} to that.")
+        raise ModelError(
+            f"{name} is {value!r}, but the layers of the file say {told!r}. Set {name} to {told!r}."
+        )
     return told or value
 
 
@@ -157,7 +159,7 @@ def adopt(path, ws, radiographs, pixels=AS_SAVED, output=AS_SAVED, positive=1, s
     if radiographs.synthetic:
         raise ModelError(
             "A saved model is scored on real radiographs only, and here is the synthetic phantom. Get the "
-            "radiographs with notebook 01, or set CXR_DATA to where they lie."
+            "radiographs with notebook 01, or say as DATA where they lie."
         )
     path = Path(path).expanduser()
     backend.prepare(0)

@@ -17,7 +17,7 @@ from .perturbations import CHANGES, LEFT
 UNCHANGED = "unchanged"
 BLIND = "blanked in the middle"  # one of CHANGES
 MOST = 150  # radiographs of a class; enough for intervals of about 8 points either way
-YARDSTICKS = {"best": "our data handling", "compact_usual": "the usual one"}  # released recipes
+YARDSTICKS = {"best": "our data handling", "compact_usual": "usual handling"}  # released recipes
 KINDS = {change: kind for kind, changes in CHANGES.items() for change in changes}
 
 
@@ -144,8 +144,10 @@ def sentences(found, names):
         yield _worst(found, "up", of, positive, before.called, "a further ")
         yield _worst(found, "down", of, negative, 1 - before.called, "a further ")
     if "auc" in found:
-        span = f"{blind.auc:.2f} (95 % interval {blind.auc_low:.2f} to {blind.auc_high:.2f})"
-        yield f"When {BLIND}, its AUC is {span}; unchanged it is {before.auc:.2f}, by guessing 0.5."
+        span = "no 95 % interval"
+        if np.isfinite(blind.get("auc_low", np.nan)):
+            span = f"95 % interval {blind.auc_low:.3f} to {blind.auc_high:.3f}"
+        yield f"When {BLIND}, its AUC is {blind.auc:.3f} ({span}); unchanged {before.auc:.3f}, guessing 0.5."
     else:
         yield f"When {BLIND}, {_percent(blind, 'flips')} of its answers flip (95 % interval)."
 
@@ -177,10 +179,14 @@ def report(model, place, to=None, pixels=adapt.AS_SAVED, output=adapt.AS_SAVED, 
     if to.suffix.lower() != ".csv":
         raise DataError(f"The table is a CSV file; {to} does not end in .csv.")
     names, threshold, note = manifest.CLASS_NAMES, 0.5, ""
-    if path.suffix in (".keras", ".h5", ".hdf5"):
-        network = adapt.adapt(saved_models.load(path), pixels, output, positive)
+    ours = (path / "card.json").exists()
+    if not ours and (path.exists() or path.suffix in (".keras", ".h5", ".hdf5")):
+        theirs = saved_models.load(path)
+        network = adapt.adapt(theirs, pixels, output, positive)
+        pixels, output = adapt.settle(theirs, pixels, output)
+        print(f"{path.name}: pixels {pixels!r}, output {output!r}.")
     else:
-        run = runs.Run(path) if (path / "card.json").exists() else runs.find(ws, model)
+        run = runs.Run(path) if ours else runs.find(ws, model)
         if unfit := runs.faults(run):
             raise runs.RunError(" ".join(unfit))
         network, threshold = saved_models.load(run.path / "model.keras"), run.card["threshold"]["value"]
@@ -198,7 +204,7 @@ def report(model, place, to=None, pixels=adapt.AS_SAVED, output=adapt.AS_SAVED, 
         table = workspace.write_whole(there / to.name, found.to_csv(index=False, float_format="%.4g"))
         return [table, *figures.style.save(drawn, there, to.stem, ["png"])]
 
+    written = workspace.save_somewhere(to.parent, save)
     print(f"{len(table)} radiographs of {table.patient.nunique()} patients, threshold {threshold:.3f}.")
-    print(*(doubts if labelled else ()), *sentences(found, names), sep="\n")
-    print(*workspace.save_somewhere(to.parent, save), sep="\n")
+    print(*(doubts if labelled else ()), *sentences(found, names), *written, sep="\n")
     return found

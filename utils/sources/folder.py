@@ -5,29 +5,31 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from ..data import images, manifest
+from ..data import cache, images, manifest
 from ..data.formats import DataError
 from . import files
+
+ENOUGH = 100  # validation images of the public data set in a folder: then only these are taken
 
 
 def read(place, most):
     """Pictures, uint8 [n, 224, 224], and their manifest rows, index 0 to n - 1.
 
-    Labels and patients are those of the folder's own manifest (`own_data.describe`), or of the public data
-    set, which is known by its file names: then its validation images are taken, never its test images.
-    Without a manifest the folders NORMAL and PNEUMONIA tell the labels, and every image counts as a
-    patient; without such folders all labels are empty. At most `most` images of each class, twice as many
-    without labels. Raises DataError if there is nothing to use; single files that cannot be read are left
-    out, with a sentence.
+    Labels and patients are those of the folder's own manifest (`own_data.describe`). Without one the
+    folders NORMAL and PNEUMONIA tell the labels, without such folders all are empty, and every image
+    counts as a patient; pictures of the public data set are recognised by their fingerprint. Test images of
+    a manifest are never taken, and of a data set with its manifest the validation images only. About `most`
+    images of each class, twice as many without labels. Raises DataError if there is nothing to use;
+    files that cannot be read are left out, with a sentence.
     """
     place = Path(place).expanduser()
     if not place.exists():
         raise DataError(f"There is nothing at {place}. Check the path.")
-    readers, _, own = files.gather(place)
+    alone = place.is_file() and place.suffix.lower() != ".zip"  # one image
+    readers, _, own = ({}, None, None) if alone else files.gather(place)
     if not readers:  # DICOM files often have no suffix
         readers = {name: reader for name, (reader, _) in files.every(place).items()}
-    table = _known(list(readers), own)
-    table = _by_folder(place, list(readers)) if table is None else _not_test(table, place)
+    table = _listed(list(readers), own, place) if own else _by_folder(place, list(readers))
     table = manifest.draw(table, most if (table.label != "").all() else 2 * most)
     found = list(images.read_many([readers[name] for name in table.name], "Reading radiographs"))
     good = np.array([not isinstance(picture, images.UnreadableImage) for picture in found], bool)
@@ -38,43 +40,79 @@ def read(place, most):
             f"No radiograph could be read in {place}. Put JPEG, PNG, TIFF, BMP or DICOM files there."
         )
     pictures = np.stack([picture for picture, use in zip(found, good, strict=True) if use])
-    return pictures, table[good].reset_index(drop=True)
+    table = table[good].reset_index(drop=True)
+    if own:
+        return pictures, table
+    table = _recognised(table, pictures, place)
+    return pictures[table.index], table.reset_index(drop=True)
 
 
-def _known(names, own):
-    """The manifest rows of these files, and their names; None if there is no manifest that lists them."""
-    listed = manifest.read(own) if own else manifest.read()
-    keys = names if own else [PurePosixPath(name).name for name in names]
-    at = listed.path if own else listed.path.str.rpartition("/")[2]
-    rows = listed.set_index(pd.Index(at)).reindex(keys).assign(name=names)
-    listed = rows.path.notna()
-    return rows[listed] if names and (listed.any() if own else listed.all()) else None
-
-
-def _not_test(table, place):
-    """The validation images, or where there are none all but the test images. Raises DataError."""
-    rest = table[table.split != "test"]
+def _listed(names, own, place):
+    """The rows of a folder's own manifest: its validation images, or else all but the test images."""
+    listed = manifest.read(own)
+    rows = listed.set_index(pd.Index(listed.path)).reindex(names).assign(name=names).dropna(subset="path")
+    rest = rows[rows.split != "test"]
     chosen = rest[rest.fold == 0] if (rest.fold == 0).any() else rest
     if not len(chosen):
-        raise DataError(
-            f"All images in {place} are test images, kept for the final evaluation. Take others, such as "
-            "those of the folder train."
-        )
-    left_out = len(table) - len(rest)
-    print(f"Images of a known data set: {len(chosen):,} may be used, {left_out:,} test images may not.")
+        raise _only_test(place)
+    kind = "validation" if len(chosen) < len(rest) else "development"
+    print(f"Its manifest lists {len(rows):,} of {len(names):,} images; {len(chosen):,} {kind} ones are used.")
     return chosen
 
 
+def _only_test(place):
+    return DataError(
+        f"All images in {place} are test images, kept for the final evaluation. Take others, such as "
+        "those of the folder train."
+    )
+
+
 def _by_folder(place, names):
-    """A table of files that no manifest lists; those outside of class folders are left out where there are
-    such."""
+    """A table of files without a manifest; where some lie in class folders, of these only.
+
+    Where many have names of validation images of the public data set, of these only: the released networks
+    have learned from the others.
+    """
     folders = [(place / name).parent.name.upper() for name in names]
     table = pd.DataFrame({"path": names, "name": names, "patient": names, "label": folders, "subtype": ""})
     table.label = table.label.where(table.label.isin(manifest.CLASS_NAMES), "")
     labelled = table[table.label != ""]
-    print("No manifest: every image counts as a patient of its own.")
     if not len(labelled):
         print(f"No labels: there are no folders {' and '.join(manifest.CLASS_NAMES)}.")
     elif len(labelled) < len(table):
         print(f"{len(table) - len(labelled)} images outside of these folders are left out.")
-    return labelled if len(labelled) else table
+    table = labelled if len(labelled) else table
+    validation = set(manifest.select(manifest.read(), "val").path.str.rpartition("/")[2])
+    known = table.name.map(lambda name: PurePosixPath(name).name in validation)
+    if known.sum() >= ENOUGH:
+        print(
+            f"The public data set: {known.sum()} validation images are used, {(~known).sum():,} others not."
+        )
+        return table[known]
+    return table
+
+
+def _recognised(table, pictures, place):
+    """The table with what the public manifest knows of its pictures, without official test images."""
+    public = manifest.read()
+    prints = np.array([int(value, 16) for value in public.fingerprint], np.uint64)
+    away = images.distance(images.fingerprint(pictures)[:, None], prints[None])
+    rows, known = public.iloc[away.argmin(1)].reset_index(drop=True), away.min(1) <= cache.SAME_PICTURE
+    if not known.any():
+        print("No manifest: every image counts as a patient of its own.")
+        return table
+    wrong = known & (table.label != "") & (table.label != rows.label)
+    if wrong.any():
+        name, label = table.name[wrong].iloc[0], rows.label[wrong].iloc[0]
+        raise DataError(
+            f"{name} is a picture of the public data set, where it is {label}; "
+            f"{wrong.sum() - 1} more lie in the folder of the wrong class, too. "
+            "Put them where they belong, or take them out."
+        )
+    for column in ("patient", "subtype", *(["label"] if known.all() else [])):
+        table[column] = table[column].mask(known, rows[column])
+    test = known & (rows.split == "test")
+    if test.all():
+        raise _only_test(place)
+    print(f"{known.sum()} pictures are of the public data set; {test.sum()} test images of it are left out.")
+    return table[~test]
