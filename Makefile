@@ -16,11 +16,11 @@ slow: .venv/test
 results: .venv/run
 	$(PY) -m study results
 
-# what Colab needs, for the top of somebody's My Drive; networks that no notebook opens by itself stay out
+# what Colab needs, for the top of somebody's My Drive; the largest network, which no notebook opens by itself, stays out
 release:
 	git archive --prefix=chest-xray-notebooks/ -o chest-xray-notebooks.zip HEAD utils study models notebooks examples \
 	    data_manifest.csv requirements.txt README.md LICENSE CITATION.cff \
-	    ':(exclude)models/*best_published*/model.keras' ':(exclude)models/*_compact_seed0/model.keras'
+	    ':(exclude)models/*best_published*/model.keras'
 
 address: .venv/run
 	$(PY) -m utils address $(URL)

@@ -12,6 +12,7 @@ from utils.data import manifest
 from utils.workspace import PROJECT, write_whole
 
 FOLDER = PROJECT / "study" / "results"
+RECORD = PROJECT / "study" / "published_record.csv"  # what others have published
 PARTS = ("val", "test")
 
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from utils import metrics, predict, saved_models
 from utils.data import manifest
-from utils.evaluation import stress
+from utils.evaluation import perturbations
 from utils.training import recipes
 
 from . import experiments, kept
@@ -115,7 +115,7 @@ def score(network, pixels, table, group):
     rows = np.flatnonzero(group != "")
     group, ill = group.to_numpy()[rows], manifest.positives(table.iloc[rows])
     pictures = pixels[table.index[rows]]
-    shown = [predict.score_pictures(network, stress.crop(pictures, *framing)) for framing in FRAMINGS]
+    shown = [predict.score_pictures(network, perturbations.crop(pictures, *framing)) for framing in FRAMINGS]
     scores = np.stack(shown, axis=1)  # [images, framings]
     for healthy_from in ("fold 0", "toned"):
         for ill_from in ("fold 0", "toned"):

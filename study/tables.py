@@ -136,7 +136,7 @@ def headlines(table, scores):
             row["Accuracy (95 % interval)"] += f" ({found.low:.3f}-{found.high:.3f})"
         row |= {TITLES[measure]: _mean(part[measure]) for measure in MEASURES[1:]}
         rows.append(row | {"networks": f"{len(part)} seeds"})
-    others = kept.table("published_record").query("remark.str.startswith('from scratch', na=False)")
+    others = pd.read_csv(kept.RECORD).query("remark.str.startswith('from scratch', na=False)")
     best = others.loc[others.accuracy.idxmax()]  # none of these was chosen on test
     name = f"best published from scratch, not chosen on test: {best.result}"
     correct = best.remark.partition("; ")[2]
@@ -146,7 +146,7 @@ def headlines(table, scores):
 
 def record(table, scores):
     """The published record on the official test images, and the mean over our seeds with its interval."""
-    rows = pd.read_csv(kept.FOLDER / "published_record.csv", dtype=str, keep_default_na=False)
+    rows = pd.read_csv(kept.RECORD, dtype=str, keep_default_na=False)
     rows = rows.rename(columns={"accuracy": "Accuracy", "auc": "AUC"})
     for cell, part in table[table.experiment.str.startswith("record")].groupby("cell", sort=False):
         found = mean_accuracy([scores[run] for run in part.run])

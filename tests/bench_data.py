@@ -1,25 +1,31 @@
-"""How fast radiographs are read, and how much memory that takes. Prints a table of ratios.
+"""How fast radiographs are read and answered, and how much memory that takes.
 
 python tests/bench_data.py FOLDER_OF_ORIGINALS
 Compares the packed cache with `keras.utils.image_dataset_from_directory` in one run.
 """
 
 import multiprocessing
+import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from utils import predict, runs, saved_models
+from utils import predict, runs, saved_models, workspace
 from utils.backend import keras
 from utils.data import cache, images, manifest
+from utils.inference import classify
 from utils.sources import files
 from utils.training.batches import Batches
+
+SIZES = (1_000, 10_000)  # files to answer
 
 
 def seconds(work):
@@ -89,5 +95,37 @@ def main(folder):
     print(f"reduced decoding moves scores by {moved.mean():.4f} in the mean, {moved.max():.4f} at most")
 
 
+def answer_repeated(folder, size):
+    """In a fresh process: answer `size` files, the folder's over and over; print images/s and peak MB."""
+    found = files.every(Path(folder))
+    repeated = {f"{number:06d}": file for number, file in enumerate(islice(cycle(found.values()), size))}
+    with tempfile.TemporaryDirectory() as place:
+        started = time.perf_counter()
+        answers = classify.answer(runs.released("best"), repeated, Path(place) / "answers.csv")
+        seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    assert len(answers) == size and (answers.problem == "").all()
+    print(f"{size:,} files: {seconds:.1f} s, {size / seconds:.0f} images/s, peak {peak:,.0f} MB")
+
+
+def answering(folder):
+    first = next(path for path in sorted(Path(folder).rglob("*")) if path.is_file())
+    with tempfile.TemporaryDirectory() as home:
+        started = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "utils", "classify", first, "--run", runs.released("best").name],
+            cwd=workspace.PROJECT,
+            env=os.environ | {"CXR_HOME": home},
+            check=True,
+        )
+        print(f"one image from a cold start: {time.perf_counter() - started:.1f} s")
+    for size in SIZES:
+        subprocess.run([sys.executable, __file__, folder, str(size)], check=True)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) > 2:
+        answer_repeated(sys.argv[1], int(sys.argv[2]))
+    else:
+        main(Path(sys.argv[1]))
+        answering(sys.argv[1])

@@ -1,7 +1,7 @@
 """Saved models as others make them open; files that ask for more than a network are refused in words.
 
-tests/saved holds one small network of the usual kind (a base inside, compiled), really saved by older
-versions; made with TensorFlow 2.15 and 2.12 and with Keras 3.3.
+tests/saved_models.zip holds one small network of the usual kind (a base inside, compiled), really saved
+by older versions: TensorFlow 2.15 and 2.12 and with Keras 3.3.
 """
 
 import json
@@ -18,17 +18,17 @@ from utils.backend import keras
 from utils.saved_models import ModelError
 
 layers = keras.layers
-SAVED = workspace.PROJECT / "tests" / "saved"
+SAVED = workspace.PROJECT / "tests" / "saved_models.zip"
 SCORES = {"2": [0.502973, 0.507369], "3": [0.497754, 0.503433]}  # what the version that saved them gave
 
 
-@pytest.mark.parametrize("file", sorted(SAVED.iterdir()), ids=lambda file: file.name)
-def test_files_of_older_versions_give_the_scores_they_gave_there(file):
+@pytest.mark.parametrize("name", zipfile.ZipFile(SAVED).namelist())
+def test_files_of_older_versions_give_the_scores_they_gave_there(name, tmp_path):
     ramp = np.linspace(0, 1, 256, dtype="float32").reshape(1, 16, 16, 1).repeat(3, 3)
-    network = saved_models.load(file)
+    network = saved_models.load(zipfile.ZipFile(SAVED).extract(name, tmp_path))
     scores = network(np.concatenate([ramp, ramp[:, ::-1]]), training=False)
     assert network.output_shape == (None, 1)
-    np.testing.assert_allclose(scores[:, 0], SCORES[file.name.partition("_")[2][0]], atol=2e-6)
+    np.testing.assert_allclose(scores[:, 0], SCORES[name.partition("_")[2][0]], atol=2e-6)
 
 
 @pytest.fixture

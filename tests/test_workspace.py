@@ -107,4 +107,11 @@ def test_files_are_told_in_one_line_and_handed_over_as_one_zip(tmp_path, monkeyp
     workspace.show_files(run)
     assert capsys.readouterr().out == f"{run}: 4 files, 0.0 MB (a.csv, b.json, c.png ...)\n" and not handed
     workspace.show_files(run, "*.csv", download=True)
-    assert zipfile.ZipFile(handed[0]).namelist() == ["a.csv"]
+    workspace.show_files(run, download=True)
+    assert handed[0] == str(run / "a.csv")
+    assert sorted(zipfile.ZipFile(handed[1]).namelist()) == [
+        "a.csv",
+        "b.json",
+        "figures/c.png",
+        "figures/d.svg",
+    ]

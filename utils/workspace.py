@@ -87,19 +87,21 @@ def save_somewhere(folder, save):
 
 
 def show_files(folder, pattern="*", download=False):
-    """Say in one line what lies in a folder; `download` hands it to the browser as one zip, in Colab."""
+    """Say in one line what lies in a folder; in Colab, `download` hands it to the browser, zipped."""
     found = [path for path in sorted(Path(folder).rglob(pattern)) if path.is_file()]
     names = ", ".join(path.name for path in found[:3]) + (" ..." if len(found) > 3 else "")
     print(
         f"{folder}: {len(found)} files, {sum(path.stat().st_size for path in found) / 1e6:.1f} MB ({names})"
     )
-    if download and in_colab():
+    if download and found and in_colab():
         from google.colab import files
 
-        packed = Path(tempfile.mkdtemp()) / f"{Path(folder).name}.zip"  # read later, by the browser
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in found:
-                archive.write(path, path.relative_to(folder))
+        packed = found[0]
+        if len(found) > 1:
+            packed = Path(tempfile.mkdtemp()) / f"{Path(folder).name}.zip"  # read later, by the browser
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+                for path in found:
+                    archive.write(path, path.relative_to(folder))
         files.download(str(packed))
 
 
