@@ -94,7 +94,7 @@ def trained(chosen, radiographs, ws, seed=0, **kwargs):
     wanted = json.loads(json.dumps(dataclasses.asdict(chosen)))  # tuples are lists in a card
     for run in runs.own_runs(ws):
         card = run.card
-        if card["finished"] and (card["recipe"], card["seed"]) == (wanted, seed):
+        if card["finished"] and (recipes.completed(card["recipe"]), card["seed"]) == (wanted, seed):
             return run
     return fit.train(chosen, radiographs, ws, seed, **kwargs)
 

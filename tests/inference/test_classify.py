@@ -1,5 +1,6 @@
 """New radiographs: what comes in, what is answered, what is kept."""
 
+import errno
 import io
 import shutil
 import subprocess
@@ -263,3 +264,14 @@ def test_a_full_disk_leaves_whole_rows_and_the_next_call_goes_on(run, place, tmp
     answers = classify.answer(run, found, path)
     assert answers.file.tolist() == list(found)
     assert "2 of" in capsys.readouterr().out
+
+
+def test_answers_go_elsewhere_where_the_folder_of_results_is_full(run, tmp_path, monkeypatch, capsys):
+    def full(folder):
+        if folder.is_relative_to(tmp_path / "home"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return folder
+
+    monkeypatch.setattr(workspace, "check_writable", full)
+    place = classify.target(run, "somewhere", make_workspace(tmp_path / "home"))
+    assert not place.is_relative_to(tmp_path / "home") and "No space left" in capsys.readouterr().out

@@ -69,6 +69,13 @@ def test_a_truncated_card_is_restored_from_the_state(interrupted, radiographs, c
     assert f"The card of {run.name} was damaged; it is restored" in capsys.readouterr().out
 
 
+def test_a_run_from_before_a_field_of_recipes_existed_goes_on(interrupted, radiographs):
+    ws, run = interrupted
+    recipe = {name: value for name, value in run.card["recipe"].items() if name not in ("curve", "ema")}
+    run.update_card(recipe=recipe)
+    assert fit.train(FAST, radiographs, ws) == run and run.finished
+
+
 @pytest.mark.parametrize("damage", ["damaged", "not a number"])
 def test_a_run_without_a_usable_state_begins_again_in_its_folder(interrupted, radiographs, capsys, damage):
     ws, run = interrupted

@@ -100,9 +100,13 @@ def scope(card):
 
 
 def target(run, place, ws):
-    """Where the answers about a place go: one file for each place and run."""
+    """Where the answers about a place go: one file for each place and run.
+
+    Where the folder of results cannot be written, it is elsewhere, and a sentence says where.
+    """
     place = str(place)
-    return ws.home / "answers" / f"{Path(place).stem[:40]}_{workspace.digest(place)[:6]}_{run.name}.csv"
+    folder = workspace.save_somewhere(ws.home / "answers", workspace.check_writable)
+    return folder / f"{Path(place).stem[:40]}_{workspace.digest(place)[:6]}_{run.name}.csv"
 
 
 def answer(run, found, path):

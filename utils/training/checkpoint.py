@@ -11,6 +11,7 @@ from filelock import Timeout
 
 from .. import runs, workspace
 from ..backend import keras
+from . import recipes
 from .mirror import bring_back, put
 from .watch import TrainingError
 
@@ -132,7 +133,12 @@ def finished_but_interrupted(ws, wanted):
 def _alike(ws, wanted):
     """Own runs with these card entries, newest first."""
     wanted = json.loads(json.dumps(wanted))  # tuples are lists in a card
-    return [run for run in reversed(runs.own_runs(ws)) if wanted.items() <= run.card.items()]
+    found = []
+    for run in reversed(runs.own_runs(ws)):
+        card = run.card | {"recipe": recipes.completed(run.card["recipe"])}
+        if wanted.items() <= card.items():
+            found.append(run)
+    return found
 
 
 def _restore_cards(ws):

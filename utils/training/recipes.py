@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import re
 from dataclasses import dataclass
 
@@ -45,6 +46,12 @@ class Recipe:
         "The data handling was suggested by earlier looks at the official test set, listed in "
         "models/test_looks.csv."
     )
+
+
+def completed(stored):
+    """A recipe from a card, with the fields that are newer than the card at their defaults."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Recipe)[2:]}
+    return json.loads(json.dumps(defaults)) | stored  # tuples are lists in a card
 
 
 # The usual augmentation: turned by up to 10 degrees, shifted and zoomed by up to 10 %.
