@@ -99,10 +99,11 @@ def main(folder):
     training = manifest.select(radiographs.table, "train")
     part = manifest.draw(manifest.select(radiographs.table, "val"), stress.MOST)
     thresholds, networks = {}, {}
-    for recipe in ("best", "best_published", "compact_usual"):
-        run = runs.released(recipe)
-        networks[recipe] = saved_models.load(run.path / "model.keras")
-        thresholds[recipe] = run.card["threshold"]["value"]
+    for run in runs.all_runs(runs.RELEASED):
+        if (run.path / "model.keras").exists():
+            name = run.card["recipe"]["name"]
+            networks[name] = saved_models.load(run.path / "model.keras")
+            thresholds[name] = run.card["threshold"]["value"]
     with tempfile.TemporaryDirectory() as place:
         for make in (plain, small, mobile):
             networks[make.__name__] = train(make, radiographs.pixels, training, Path(place))
