@@ -16,6 +16,7 @@ import nbformat
 import pytest
 from conftest import run_cells
 
+import utils
 from utils import __main__ as commands
 from utils import workspace
 from utils.sources import own_data
@@ -263,9 +264,13 @@ def test_an_old_runtime_or_one_without_tensorflow_is_told_apart(monkeypatch):
     monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
     versions = {"keras": "3.8.0"}
     monkeypatch.setattr(workspace, "version_of", lambda name: versions.get(name, "99"))
-    assert "keras 3.8.0 instead of >=3.13.2" in workspace.advice() and "Latest" in workspace.advice()
+    assert "keras 3.8.0 instead of >=3.13.2" in utils._advice(workspace) and "Latest" in utils._advice(
+        workspace
+    )
     versions["tensorflow"] = "missing"
-    assert "no TensorFlow here" in workspace.advice() and "Change runtime type" in workspace.advice()
+    assert "no TensorFlow here" in utils._advice(workspace) and "Change runtime type" in utils._advice(
+        workspace
+    )
 
 
 def run_notebooks(names, home, **settings):

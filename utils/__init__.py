@@ -68,9 +68,35 @@ def start(use_drive=True):
     mirror.make_good(ws)
     own = runs.own_runs(ws)
     print("versions ", ", ".join(f"{name} {version}" for name, version in workspace.versions().items()))
-    print("device   ", workspace.device_name() + workspace.advice())
+    print("device   ", workspace.device_name() + _advice(workspace))
     print("code     ", f"{workspace.PROJECT}, version {__version__}, {workspace.code_version()}")
     print("results  ", f"{ws.home}{lost}" + (" (quick mode: everything small)" if ws.quick else ""))
     print("images   ", found)
     print("latest   ", own[-1] if own else f"no own run yet; released: {len(runs.all_runs(runs.RELEASED))}")
     return ws
+
+
+def _advice(workspace):
+    """What to change about this Colab runtime, in brackets; empty where nothing is to be done."""
+    menu = workspace.RUNTIME_MENU
+    if not workspace.in_colab():
+        return ""
+    if workspace.version_of("tensorflow") == "missing":
+        return f" (no TensorFlow here, as in TPU runtimes: {menu} > CPU or T4 GPU)"
+    if old := _outdated(workspace):
+        return f" (an old runtime, {', '.join(old)}: {menu} > Runtime version > Latest)"
+    return f" (faster: {menu} > T4 GPU)" if workspace.device_name().startswith("CPU") else ""
+
+
+def _outdated(workspace):
+    """Installed packages that are older than requirements.txt asks for: ['keras 3.8 instead of >=3.13.2']."""
+    from packaging.requirements import Requirement
+
+    found = []
+    for line in (workspace.PROJECT / "requirements.txt").read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            wanted = Requirement(line.partition("#")[0])
+            have = workspace.version_of(wanted.name)
+            if have != "missing" and have not in wanted.specifier:
+                found.append(f"{wanted.name} {have} instead of {wanted.specifier}")
+    return found

@@ -7,6 +7,8 @@ Python's own errors and warnings still appear.
 
 import contextlib
 import os
+import re
+from pathlib import Path
 
 from . import workspace
 
@@ -42,6 +44,14 @@ except ImportError as error:
     ) from None
 
 
+def cpu_flags():
+    """The processor's feature flags as a set; empty where the system does not tell."""
+    try:
+        return set(re.search("^(?:flags|Features).*", Path("/proc/cpuinfo").read_text(), re.M)[0].split())
+    except (OSError, TypeError):  # no such file, or no such line
+        return set()
+
+
 def on_tensorflow():
     """Whether Keras computes with TensorFlow, and not with JAX or PyTorch."""
     return keras.backend.backend() == "tensorflow"
@@ -62,7 +72,7 @@ def prepare(seed):
         for gpu in gpus:
             major, _ = tensorflow.config.experimental.get_device_details(gpu)["compute_capability"]
             policy = "mixed_bfloat16" if major >= 8 else "mixed_float16"
-    if policy == "float32" and workspace.cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}:
+    if policy == "float32" and cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}:
         policy = "mixed_bfloat16"
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)

@@ -5,7 +5,6 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
-from packaging.requirements import Requirement
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONTENT = Path("/content")  # the local disk of a Colab runtime
@@ -181,29 +179,6 @@ def versions():
     return {"python": platform.python_version()} | {name: version_of(name) for name in packages}
 
 
-def advice():
-    """What to change about this Colab runtime, in brackets; empty where nothing is to be done."""
-    if not in_colab():
-        return ""
-    if version_of("tensorflow") == "missing":
-        return f" (no TensorFlow here, as in TPU runtimes: {RUNTIME_MENU} > CPU or T4 GPU)"
-    if old := outdated():
-        return f" (an old runtime, {', '.join(old)}: {RUNTIME_MENU} > Runtime version > Latest)"
-    return f" (faster: {RUNTIME_MENU} > T4 GPU)" if device_name().startswith("CPU") else ""
-
-
-def outdated():
-    """Installed packages that are older than requirements.txt asks for: ['keras 3.8 < 3.13.2']."""
-    found = []
-    for line in (PROJECT / "requirements.txt").read_text().splitlines():
-        if line.strip() and not line.startswith("#"):
-            wanted = Requirement(line.partition("#")[0])
-            have = version_of(wanted.name)
-            if have != "missing" and have not in wanted.specifier:
-                found.append(f"{wanted.name} {have} instead of {wanted.specifier}")
-    return found
-
-
 def code_version():
     """Which version of the code this is: a git commit, '+' if changed since; from a zip, its commit."""
     describe = ["git", "-C", str(PROJECT), "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
@@ -211,14 +186,6 @@ def code_version():
         return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "no git" if COMMIT.startswith("$") else COMMIT
-
-
-def cpu_flags():
-    """The processor's feature flags as a set; empty where the system does not tell."""
-    try:
-        return set(re.search("^(?:flags|Features).*", Path("/proc/cpuinfo").read_text(), re.M)[0].split())
-    except (OSError, TypeError):  # no such file, or no such line
-        return set()
 
 
 def device_name():
