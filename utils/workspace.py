@@ -88,9 +88,8 @@ def show_files(folder, pattern="*", download=False):
     """Say in one line what lies in a folder; in Colab, `download` hands it to the browser, zipped."""
     found = [path for path in sorted(Path(folder).rglob(pattern)) if path.is_file()]
     names = ", ".join(path.name for path in found[:3]) + (" ..." if len(found) > 3 else "")
-    print(
-        f"{folder}: {len(found)} files, {sum(path.stat().st_size for path in found) / 1e6:.1f} MB ({names})"
-    )
+    count = "1 file" if len(found) == 1 else f"{len(found)} files"
+    print(f"{folder}: {count}, {sum(path.stat().st_size for path in found) / 1e6:.1f} MB ({names})")
     if download and found and in_colab():
         from google.colab import files
 
