@@ -264,13 +264,11 @@ def test_an_old_runtime_or_one_without_tensorflow_is_told_apart(monkeypatch):
     monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
     versions = {"keras": "3.8.0"}
     monkeypatch.setattr(workspace, "version_of", lambda name: versions.get(name, "99"))
-    assert "keras 3.8.0 instead of >=3.13.2" in utils._advice(workspace) and "Latest" in utils._advice(
-        workspace
-    )
+    words = utils._advice(workspace, "CPU, 2 cores")
+    assert "keras 3.8.0 instead of >=3.13.2" in words and "Latest" in words
     versions["tensorflow"] = "missing"
-    assert "no TensorFlow here" in utils._advice(workspace) and "Change runtime type" in utils._advice(
-        workspace
-    )
+    words = utils._advice(workspace, "CPU, 2 cores")
+    assert "no TensorFlow here" in words and "Change runtime type" in words
 
 
 def run_notebooks(names, home, **settings):

@@ -68,7 +68,8 @@ def start(use_drive=True):
     mirror.make_good(ws)
     own = runs.own_runs(ws)
     print("versions ", ", ".join(f"{name} {version}" for name, version in workspace.versions().items()))
-    print("device   ", workspace.device_name() + _advice(workspace))
+    device = workspace.device_name()
+    print("device   ", device + _advice(workspace, device))
     print("code     ", f"{workspace.PROJECT}, version {__version__}, {workspace.code_version()}")
     print("results  ", f"{ws.home}{lost}" + (" (quick mode: everything small)" if ws.quick else ""))
     print("images   ", found)
@@ -76,7 +77,7 @@ def start(use_drive=True):
     return ws
 
 
-def _advice(workspace):
+def _advice(workspace, device):
     """What to change about this Colab runtime, in brackets; empty where nothing is to be done."""
     menu = workspace.RUNTIME_MENU
     if not workspace.in_colab():
@@ -85,7 +86,7 @@ def _advice(workspace):
         return f" (no TensorFlow here, as in TPU runtimes: {menu} > CPU or T4 GPU)"
     if old := _outdated(workspace):
         return f" (an old runtime, {', '.join(old)}: {menu} > Runtime version > Latest)"
-    return f" (faster: {menu} > T4 GPU)" if workspace.device_name().startswith("CPU") else ""
+    return f" (faster: {menu} > T4 GPU)" if device.startswith("CPU") else ""
 
 
 def _outdated(workspace):

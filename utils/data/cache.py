@@ -82,7 +82,7 @@ def check(path):
         content = np.memmap(path, np.uint8, "r")
         whole = content[-SEAL_SIZE:].tobytes() == SEAL + _digest(content[:-SEAL_SIZE])
     else:
-        expected = np.array([int(value, 16) for value in table.fingerprint[present]], np.uint64)
+        expected = images.stored(table.fingerprint[present])
         whole = (images.distance(expected, _fingerprints(pixels, present)) <= SAME_PICTURE).all()
     if not whole:
         raise DataError(f"{path} was damaged or changed after it was packed. {REPACK}")
@@ -108,7 +108,7 @@ def _fill(pixels, readers, table):
     Returns their fingerprints, uint64 [n], which rows hold one, bool [n], and the table of problems.
     """
     row_of = _rows_by_name(table.path)
-    expected = np.array([int(value, 16) for value in table.fingerprint], dtype=np.uint64)
+    expected = images.stored(table.fingerprint)
     labels = {*manifest.CLASS_NAMES, *table.label}
     present, named = np.zeros((2, len(table)), bool)  # named: a file has the row's name, whatever is in it
     prints = np.zeros(len(table), np.uint64)

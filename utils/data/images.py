@@ -158,13 +158,18 @@ def distance(a, b):
     return np.bitwise_count(a ^ b)
 
 
+def stored(fingerprints):
+    """Fingerprints from a manifest, texts of 16 hexadecimal digits, as uint64 [n]."""
+    return np.array([int(value, 16) for value in fingerprints], np.uint64)
+
+
 def alike(fingerprints, most=3):
     """Pairs of pictures whose fingerprints differ by at most `most` bits: columns one, other, distance.
 
     fingerprints: texts of 16 hexadecimal digits, in the order of the pictures. one and other are
     places in that order.
     """
-    prints = np.array([int(value, 16) for value in fingerprints], np.uint64)
+    prints = stored(fingerprints)
     found = []
     for first in range(0, len(prints), 500):  # in portions, so that memory stays small
         away = distance(prints[first : first + 500, None], prints[None, first:])

@@ -95,8 +95,7 @@ def _by_folder(place, names):
 def _recognised(table, pictures, place):
     """The table with what the public manifest knows of its pictures, without official test images."""
     public = manifest.read()
-    prints = np.array([int(value, 16) for value in public.fingerprint], np.uint64)
-    away = images.distance(images.fingerprint(pictures)[:, None], prints[None])
+    away = images.distance(images.fingerprint(pictures)[:, None], images.stored(public.fingerprint)[None])
     rows, known = public.iloc[away.argmin(1)].reset_index(drop=True), away.min(1) <= cache.SAME_PICTURE
     if not known.any():
         print("No manifest: every image counts as a patient of its own.")
