@@ -73,7 +73,7 @@ def start(use_drive=True):
     print("code     ", f"{workspace.PROJECT}, version {__version__}, {workspace.code_version()}")
     print("results  ", f"{ws.home}{lost}" + (" (quick mode: everything small)" if ws.quick else ""))
     print("images   ", found)
-    print("latest   ", own[-1] if own else f"no own run yet; released: {len(runs.all_runs(runs.RELEASED))}")
+    print("latest   ", own[-1] if own else f"no own run yet; where one is needed: released {runs.DEFAULT}")
     return ws
 
 

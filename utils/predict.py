@@ -6,9 +6,8 @@ Keras is imported only where a network is used, so that stored scores are evalua
 import math
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from . import runs
+from . import runs, workspace
 from .data import manifest
 
 BATCH = 256  # images in memory at a time, at most
@@ -52,7 +51,7 @@ def score_table(network, pixels, table):
     """
     shown = ["path", "patient", "label", "subtype"] + ["positive"] * ("positive" in table)
     rows = table.index.to_numpy()
-    starts = tqdm(range(0, len(rows), BATCH), "Scoring", unit_scale=BATCH, unit=" images", delay=2)
+    starts = workspace.progress(range(0, len(rows), BATCH), "Scoring", BATCH)
     parts = [score_pictures(network, pixels[rows[at : at + BATCH]]) for at in starts]
     return table[shown].reset_index(drop=True).assign(score=np.concatenate(parts))
 

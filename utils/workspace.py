@@ -84,6 +84,13 @@ def save_somewhere(folder, save):
         return save(other)
 
 
+def progress(items, doing, each=1):
+    """The same items, with a bar that shows only where it takes long. each: how many things an item holds."""
+    from tqdm.auto import tqdm
+
+    return tqdm(items, doing, unit="", unit_scale=each, delay=2, mininterval=1)
+
+
 def show_files(folder, pattern="*", download=False):
     """Say in one line what lies in a folder; in Colab, `download` hands it to the browser, zipped."""
     found = [path for path in sorted(Path(folder).rglob(pattern)) if path.is_file()]
