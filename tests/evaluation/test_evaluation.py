@@ -22,7 +22,7 @@ def made(n=400, seed=0, sharpness=1.0, lift=0.0):
 
 def test_subgroups_are_the_metrics_of_their_images():
     scores = made()
-    found = evaluation.subgroups(scores, 0.5, 300).set_index("group")
+    found = evaluation.subgroups(scores, 0.5).set_index("group")
     for name, part in scores.groupby("subtype"):
         row = found.loc[name]
         assert row.value == pytest.approx(metrics.measure(part, 0.5)[row.metric])
@@ -209,7 +209,7 @@ def test_a_comparison_ends_in_one_sentence():
 def test_a_score_at_the_threshold_is_a_call_wherever_answers_are_counted():
     """Two ill images at exactly 0.5 and at 0.4, two well ones at exactly 0.5 and at 0.4."""
     on_edge = table([1, 1, 0, 0], [0.5, 0.4, 0.5, 0.4]).assign(path=list("abcd"), subtype=list("iiww"))
-    assert evaluation.subgroups(on_edge, 0.5, 20).value.tolist() == [0.5, 0.5]
+    assert evaluation.subgroups(on_edge, 0.5).value.tolist() == [0.5, 0.5]
     assert evaluation.at_prevalence(on_edge, 0.5, (0.5,), 20).value.tolist() == [0.5, 0.5]
     below = on_edge.assign(score=np.nextafter(on_edge.score, 0))
     found = compare.paired([below], [on_edge], 0.5, ["sensitivity", "specificity"], 20)

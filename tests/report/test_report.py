@@ -101,10 +101,8 @@ def figures(scores, results, trained, radiographs):
         "differences": plots.results.differences(
             compare.paired([scores], [scores], resamples=50), "ab", note=note
         ),
-        "subgroups": plots.results.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
-        "errors": plots.errors.rates(
-            errors.rates(scores, 0.5, errors.facts(scores, radiographs), 100), note=note
-        ),
+        "subgroups": plots.results.subgroups(evaluation.subgroups(scores, 0.5), 0.5, note=note),
+        "errors": plots.errors.rates(errors.rates(scores, 0.5, errors.facts(scores, radiographs)), note=note),
         "stress": plots.errors.flips(stressed(radiographs), ("NORMAL", "PNEUMONIA"), note=note),
         **study_figures(note),
         "maps": plots.pictures.feature_maps(arrays[0], maps, note=note),
@@ -162,7 +160,7 @@ def test_figures_leave_the_users_settings_alone(scores):
 
 
 def test_an_evaluation_is_written_and_can_be_read_back(trained, scores, results, figures, tmp_path):
-    groups = evaluation.subgroups(scores, 0.5, 50)
+    groups = evaluation.subgroups(scores, 0.5)
     report.tables.save_evaluation(
         trained, tmp_path, scores, results, {"04_roc": figures["roc"]}, {"test_subgroups": groups}, 100
     )
@@ -250,7 +248,7 @@ def test_a_misspelt_field_of_a_template_is_an_error(trained, scores, results):
 
 def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores, results, figures, tmp_path):
     drawn = {"04_roc": figures["roc"], "04_calibration": figures["calibration"]}
-    groups = evaluation.subgroups(scores, 0.5, 50).set_index("group")
+    groups = evaluation.subgroups(scores, 0.5).set_index("group")
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "04_comparison.png").write_bytes(b"of an earlier evaluation")
     packed, *_ = report.documents.save(
@@ -278,7 +276,7 @@ def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores
 
 
 def test_latex_tables_are_well_formed_and_compile_where_latex_is_installed(scores, results, tmp_path):
-    groups = evaluation.subgroups(scores, 0.5, 50).set_index("group")
+    groups = evaluation.subgroups(scores, 0.5).set_index("group")
     for name, table in {"main": report.tables.with_intervals(results), "groups": groups}.items():
         report.tables.save_table(table.rename_axis("share in %, a_b"), tmp_path, name)
         text = (tmp_path / f"{name}.tex").read_text()

@@ -72,22 +72,18 @@ def effects(scores, table, threshold, resamples=2000):
 
     scores: {change: float [n]}, the first of the pictures as they are. table: columns patient and label, as
     in a manifest; where all labels are empty, they are not known. Columns: kind, change, images, negative and
-    positive ones (0 where not known); with 95 % intervals (patients drawn anew) the shares of `_shares`, the
+    positive ones (0 where not known); with 95 % intervals (`intervals`) the shares of `_shares`, the
     mean shift of the score, and the AUC; then the median and the largest absolute shift. What is not
     defined, as the AUC without labels, has no column.
     """
     after = np.stack(list(scores.values()), axis=1)  # [n, changes]
     moved, ill = after - after[:, :1], manifest.positives(table) == 1
-    numbers = _shares(metrics.called(after, threshold), ill[:, None], table, resamples)
+    numbers = _shares(metrics.called(after, threshold), ill[:, None], table)
     numbers["shift"] = intervals.bootstrap(
         table, lambda weights: weights @ moved / weights.sum(1)[:, None], resamples
     )
     if 0 < ill.sum() < len(ill):
-        numbers["auc"] = intervals.bootstrap(
-            table,
-            lambda weights: np.stack([metrics.auc(ill, each, weights) for each in after.T], 1),
-            resamples,
-        )
+        numbers["auc"] = intervals.aucs(table, after)
     rows = pd.DataFrame({"kind": [KINDS.get(change, "") for change in scores], "change": list(scores)})
     rows = rows.assign(images=len(table), negative=((table.label != "") & ~ill).sum(), positive=ill.sum())
     for name, found in numbers.items():
@@ -97,7 +93,7 @@ def effects(scores, table, threshold, resamples=2000):
     return rows.dropna(axis=1, how="all")
 
 
-def _shares(called, ill, table, resamples):
+def _shares(called, ill, table):
     """Shares of answers after each change: {name: value, low, high; a row a change}.
 
     called: bool [n, changes], the first as it was. ill: bool [n, 1]. flips: of all answers, those that change
@@ -115,7 +111,7 @@ def _shares(called, ill, table, resamples):
         "missed": (~called, ill),
     }
     hits, members = zip(*[np.broadcast_arrays(*pair) for pair in counted.values()], strict=True)
-    found = intervals.shares(table, np.hstack(hits), np.hstack(members), resamples)
+    found = intervals.shares(table, np.hstack(hits), np.hstack(members))
     size = called.shape[1]
     found = {name: found[at * size : (at + 1) * size] for at, name in enumerate(counted)}
     for name in ("flips", "up", "down"):
