@@ -55,6 +55,13 @@ def evaluate(scores, threshold, resamples=2000, seed=0):
     return table.loc[list(metrics.METRICS)]
 
 
+def text(row):
+    """A value with its interval, as figures say it: '0.958 (0.931-0.981)'. row: value, low, high."""
+    if row.value != row.value:
+        return "not defined"
+    return f"{row.value:.3f}" + (f" ({row.low:.3f}-{row.high:.3f})" if row.low == row.low else "")
+
+
 def shares(scores, hits, members):
     """Shares of groups of a scores table with their intervals: columns value, low, high, a row a group.
 
@@ -104,17 +111,26 @@ def bootstrap(scores, statistic, resamples=2000, seed=0):
     """Any statistics of a scores table with their intervals: columns value, low, high.
 
     statistic: function of weights, float [resamples, n], that returns [resamples, statistics].
-    Patients are drawn within each class, so that both keep their size; percentiles 2.5 and 97.5. There is
-    no interval (NaN) where all samples give the same, or more than one in 40 gives nothing.
+    Patients are drawn within each class, so that both keep their size. There is no interval (NaN) where all
+    samples give the same, or more than one in 40 gives nothing.
     """
     point = statistic(np.ones((1, len(scores))))[0]
     drawn = np.concatenate([statistic(weights) for weights in resampled(scores, resamples, seed)])
+    low, high = limits(drawn)
+    table = pd.DataFrame({"value": point, "low": low, "high": high})
+    table.loc[low == high, ["low", "high"]] = np.nan
+    return table
+
+
+def limits(drawn):
+    """The 2.5 and 97.5 percentiles of bootstrap values [resamples, statistics]: [2, statistics].
+
+    NaN where more than one in 40 is none.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a statistic that is NaN in every sample
-        low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
-    table = pd.DataFrame({"value": point, "low": low, "high": high})
-    table.loc[(np.isnan(drawn).mean(axis=0) > 0.025) | (low == high), ["low", "high"]] = np.nan
-    return table
+        found = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
+    return np.where(np.isnan(drawn).mean(axis=0) > 0.025, np.nan, found)
 
 
 def resampled(scores, resamples, seed=0):

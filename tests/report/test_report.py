@@ -91,17 +91,20 @@ def figures(scores, results, trained, radiographs):
         "roc": plots.results.roc(scores, results["at 0.5"], 0.4, note=note),
         "confusion": plots.results.confusion(scores, 0.5, note=note),
         "scores": plots.results.score_distributions(scores, 0.4, note=note),
-        "metrics": plots.results.metric_intervals(scores, dict(list(results.items())[:3]), note=note),
+        "metrics": plots.measures.metric_intervals(
+            dict(list(results.items())[:3]), [scores, scores, validation], note=note
+        ),
         "calibration": plots.results.calibration(
             {"as they are": evaluation.reliability(scores)},
-            evaluation.decision_curve(scores, trained.scores("val"), 0.2),
+            evaluation.decision_curves(scores, validation, None, 0.2),
             0.2,
+            scores,
             note=note,
         ),
-        "differences": plots.results.differences(
-            compare.paired([scores], [scores], resamples=50), "ab", note=note
+        "differences": plots.measures.comparison(
+            ([scores], [scores]), compare.paired([scores], [scores], resamples=50), "ab", note=note
         ),
-        "subgroups": plots.results.subgroups(evaluation.subgroups(scores, 0.5), 0.5, note=note),
+        "subgroups": plots.measures.subgroups(evaluation.subgroups(scores, 0.5), 0.5, note=note),
         "errors": plots.errors.rates(errors.rates(scores, 0.5, errors.facts(scores, radiographs)), note=note),
         "stress": plots.errors.flips(stressed(radiographs), ("NORMAL", "PNEUMONIA"), note=note),
         **study_figures(note),
@@ -150,7 +153,7 @@ def test_undefined_and_degenerate_values_are_said_in_words():
 def test_a_figure_of_one_class_is_still_drawn(scores):
     ill = scores[scores.label == "PNEUMONIA"]
     result = intervals.evaluate(ill, 0.5, 50)
-    assert plots.results.roc(ill, result, 0.5) and plots.results.metric_intervals(ill, {"at 0.5": result})
+    assert plots.results.roc(ill, result, 0.5) and plots.measures.metric_intervals({"at 0.5": result}, [ill])
 
 
 def test_figures_leave_the_users_settings_alone(scores):

@@ -159,33 +159,34 @@ def recalibrate(scores, validation):
 
 
 def reliability(scores):
-    """Mean score and share of positives in bins of equal count: columns score, share, images."""
-    table = pd.DataFrame({"score": scores.score.to_numpy(), "share": manifest.positives(scores)})
-    grouped = table.groupby(metrics.bins(table.score))
-    return grouped.mean().assign(images=grouped.size()).reset_index(drop=True)
+    """Mean score and share of positives in bins of equal count: columns score, images, value, low, high."""
+    bins = metrics.bins(scores.score)
+    members = bins[:, None] == np.unique(bins)  # bool [n, bins]
+    score = members.T @ scores.score.to_numpy() / members.sum(0)
+    described = pd.DataFrame({"score": score, "images": members.sum(0)})
+    found = intervals.shares(scores, manifest.positives(scores)[:, None], members)
+    return pd.concat([described, found], axis=1)
 
 
-def decision_curve(scores, validation, prevalence, thresholds=ACT_FROM):
+def decision_curves(scores, validation, class_weights, prevalence, thresholds=ACT_FROM):
     """Net benefit of acting on the network, on everyone, and on nobody (Vickers and Elkin 2006).
 
-    The scores are recalibrated on the validation images, and moved from the share of pneumonia there
-    to `prevalence` by Bayes' rule; where they cannot be recalibrated, they are taken as they are.
-    thresholds: the probability from which one would act. Columns threshold, network, everyone;
-    acting on nobody is 0. Raises ScoresError for a prevalence that is none.
+    The scores as they are mean what the training taught: the probability where a share of one half is
+    positive with class_weights (the entry of the card; any but None), else the share among the validation
+    images. The recalibrated ones mean it for that share. Bayes' rule moves both to `prevalence`. thresholds:
+    the probability from which one would act. Columns threshold, everyone, "as they are" and, where there is a
+    recalibration, "recalibrated"; acting on nobody is 0. Raises ScoresError for a prevalence that is none.
     """
     _check_prevalence([prevalence])
-    ill = manifest.positives(scores) == 1
-    moved, better = metrics.log_odds(scores.score), recalibrate(scores, validation)
-    if better is not None:
-        share = manifest.positives(validation).mean()
-        moved = metrics.log_odds(better.score) + metrics.log_odds(prevalence) - metrics.log_odds(share)
-    called = metrics.called(moved[None, :], metrics.log_odds(thresholds)[:, None])
+    ill, share = manifest.positives(scores) == 1, manifest.positives(validation).mean()
     weight = thresholds / (1 - thresholds)
-    hits, alarms = called[:, ill].mean(1), called[:, ~ill].mean(1)
-    return pd.DataFrame(
-        {
-            "threshold": thresholds,
-            "network": hits * prevalence - alarms * (1 - prevalence) * weight,
-            "everyone": prevalence - (1 - prevalence) * weight,
-        }
-    )
+    found = {"threshold": thresholds, "everyone": prevalence - (1 - prevalence) * weight}
+    meant = {"as they are": (scores, 0.5 if class_weights else share)}
+    meant["recalibrated"] = recalibrate(scores, validation), share
+    for name, (table, before) in meant.items():
+        if table is not None:
+            moved = metrics.log_odds(table.score) + metrics.log_odds(prevalence) - metrics.log_odds(before)
+            called = metrics.called(moved[None, :], metrics.log_odds(thresholds)[:, None])
+            hits, alarms = called[:, ill].mean(1), called[:, ~ill].mean(1)
+            found[name] = hits * prevalence - alarms * (1 - prevalence) * weight
+    return pd.DataFrame(found)

@@ -10,11 +10,12 @@ from .. import workspace
 ONE_COLUMN, TWO_COLUMNS = 89, 183  # mm
 COLOURS = ("#0072B2", "#D55E00")  # normal, pneumonia (Okabe and Ito 2008)
 GREY, ACCENT = "#6E6E6E", "#009E73"
+LOOKS = (("o", "black"), ("s", GREY), ("^", ACCENT))  # marker and colour of up to three results in one figure
 GRID = {"lw": 0.3, "color": "#DDDDDD"}  # lines behind the data
 GUESSING = {"color": GREY, "lw": 0.6, "ls": ":"}  # a line to compare with
 STYLE = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["Arial", "Helvetica", "DejaVu Sans"],
+    "font.sans-serif": ["Arial", "Liberation Sans", "Arimo", "DejaVu Sans"],  # the first three: equal widths
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 7,
@@ -27,6 +28,8 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.dpi": 150,  # on the screen
+    "savefig.transparent": False,  # white; True: what lies behind the figure is seen
+    "text.parse_math": False,  # names of files and models are no formulas
     "pdf.fonttype": 42,  # TrueType, so that text stays text
     "svg.fonttype": "none",
     "svg.hashsalt": "chest-xray-notebooks",  # the same figure gives the same file
@@ -64,6 +67,21 @@ def axes_mm(width, height, rows=1, columns=1, **settings):
     """A figure and its axes, `width` and `height` in mm. settings: those of `plt.subplots`."""
     figure = figure_mm(width, height)
     return figure, figure.subplots(rows, columns, **settings)
+
+
+def sample_size(images, patients):
+    """How many there are, in words."""
+    return f"{images:,} images of {patients:,} patients"
+
+
+def size_of(scores):
+    """The same of a scores table."""
+    return sample_size(len(scores), scores.patient.nunique())
+
+
+def short(name, most=40):
+    """A name that fits into half a figure: without its middle if it is longer than `most` characters."""
+    return name if len(name) <= most else f"{name[: most - 15]} … {name[-12:]}"
 
 
 def letters(axes):
