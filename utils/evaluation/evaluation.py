@@ -187,6 +187,6 @@ def decision_curves(scores, validation, class_weights, prevalence, thresholds=AC
         if table is not None:
             moved = metrics.log_odds(table.score) + metrics.log_odds(prevalence) - metrics.log_odds(before)
             called = metrics.called(moved[None, :], metrics.log_odds(thresholds)[:, None])
-            hits, alarms = called[:, ill].mean(1), called[:, ~ill].mean(1)
+            hits, alarms = (metrics.share(called[:, rows].sum(1), rows.sum()) for rows in (ill, ~ill))
             found[name] = hits * prevalence - alarms * (1 - prevalence) * weight
     return pd.DataFrame(found)

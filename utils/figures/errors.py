@@ -35,7 +35,7 @@ def rates(table):
             _panel(axis, fact, parts[parts.fact == fact], whole)
     for axis in axes[:, 0]:
         axis.set_ylabel("wrong answers (%)")
-    axes[0, 0].set_ylim(0, min(100, 5 + 100 * np.nanmax(parts.high, initial=0.1)))
+    axes[0, 0].set_ylim(0, min(100, 5 + 100 * np.nanmax([0.1, *parts.high])))
     dot = {"marker": "o", "ls": "", "ms": 3}
     sizes = map(style.sample_size, classes.images, classes.patients)
     names = [f"{label.lower()}: {size}" for label, size in zip(classes.index, sizes, strict=True)]
@@ -45,9 +45,10 @@ def rates(table):
     figure.legend(marks, names, loc="outside upper center", ncols=4)
     above = parts[parts.low > parts.label.map(whole)]
     texts = [f"{row.label.lower()}, {row.fact}, {100 * row.value:.0f} %" for row in above.itertuples()]
-    figure.set_label(
+    style.describe(
+        figure,
         f"Panels of error rates of {len(parts)} groups with intervals. Above the rate of the class lies the "
-        f"interval of {'; '.join(texts) or 'none'}."
+        f"interval of {'; '.join(texts) or 'none'}.",
     )
     return figure
 
@@ -110,7 +111,7 @@ def flips(found, names):
     of += f" radiographs of {counts.patients:,} patients"
     figure.supxlabel(f"answers turned, % of the {of} (lines: 95 % intervals)", fontsize=7)
     told = map(_most, results, results.values())
-    figure.set_label(f"Bars of answers turned after each change. {' '.join(told)}")
+    style.describe(figure, f"Bars of answers turned after each change. {' '.join(told)}")
     return figure
 
 

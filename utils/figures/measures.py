@@ -4,6 +4,7 @@ Each has as its label (`Figure.get_label`) what is to be seen: the alternative t
 """
 
 import numpy as np
+import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from .. import intervals, metrics
@@ -19,8 +20,9 @@ def _dots(axis, y, value, low, high, marker="o", **settings):
     reach = np.nan_to_num(np.clip([value - low, high - value], 0, None))
     looks = {"ms": 2.5, "lw": 0.8, "capsize": 2, "capthick": 0.8, "color": "black"} | settings
     axis.errorbar(value, y, xerr=reach, fmt=marker, **looks)
+    at_left = {"transform": axis.get_yaxis_transform(), "va": "center", "fontsize": 5}
     for place in np.asarray(y)[np.isnan(value)]:
-        axis.text(0.01, place, "–", color=looks["color"], va="center", transform=axis.get_yaxis_transform())
+        axis.text(0.01, place, "– not defined", color=looks["color"], **at_left)
 
 
 def _shares(axis, lowest, label):
@@ -54,9 +56,10 @@ def metric_intervals(results, parts):
     name, table = next(iter(results.items()))
     lowest = table.value[list(metrics.AT_THRESHOLD)].idxmin()
     texts = [f"{MEASURES[key]} {intervals.text(table.loc[key])}" for key in ("accuracy", lowest, "auc")]
-    figure.set_label(
+    style.describe(
+        figure,
         f"Dot plot of {len(MEASURES)} measures with intervals. For the first, {name}: {texts[0]}; "
-        f"lowest at a threshold, {texts[1]}; {texts[2]}."
+        f"lowest at a threshold, {texts[1]}; {texts[2]}.",
     )
     return figure
 
@@ -74,7 +77,7 @@ def subgroups(table, threshold):
     _shares(axis, np.nanmin([0.95, *table.low]), f"95 % interval, at threshold {threshold:.2f}")
     style.legend_above(axis, at=0.4)
     texts = [f"{row.metric} of {row.group} {intervals.text(row)}" for row in table.itertuples()]
-    figure.set_label(f"Dot plot with intervals: {', '.join(texts)}.")
+    style.describe(figure, f"Dot plot with intervals: {', '.join(texts)}.")
     return figure
 
 
@@ -86,26 +89,30 @@ def comparison(sides, table, names):
     """
     names, scores = [style.short(name) for name in names], sides[0][0]
     figure, (left, right) = style.axes_mm(TWO_COLUMNS, 85, 1, 2)
-    for side, name, colour, auc in zip(sides, names, ("black", ACCENT), table.loc["auc"], strict=False):
-        mean = f", mean of {len(side)} networks" if len(side) > 1 else ""
-        for place, one in enumerate(side):
-            label = f"{name}: AUC {auc:.3f}{mean}" if not place else None
-            curve(left, one, color=colour, lw=1.2 if len(side) == 1 else 0.5, label=label)
+    for side, name, colour in zip(sides, names, ("black", ACCENT), strict=True):
+        auc, several = pd.concat([intervals.aucs(one, one[["score"]]) for one in side]).mean(), len(side) > 1
+        mean = auc[["value"]].reindex(auc.index)  # without an interval
+        label = f"{name}:\nAUC {intervals.text(mean if several else auc)}"
+        label += f", mean of {len(side)} networks" * several
+        for one in side:
+            curve(left, one, color=colour, lw=0.5 if several else 1.2, label=label)
+            label = None  # once a side
     left.legend(loc="lower right", title=style.size_of(scores), title_fontsize=6)
     rows = table.loc[list(MEASURES)]
     _dots(right, np.arange(len(rows)), rows.difference, rows.low, rows.high)
     right.axvline(0, **GUESSING)
     right.set(yticks=range(len(rows)), yticklabels=MEASURES.values(), ylim=(len(rows) - 0.5, -0.5))
-    better = f"better to the right of 0: {names[1]}\nto the left: {names[0]}"
-    right.set_xlabel(f"difference with paired 95 % interval\n{better}")
+    better = f"← better: {names[0]}\nbetter: {names[1]} →"
+    right.set_xlabel(f"paired difference with 95 % interval\n{better}")
     right.grid(axis="x", **style.GRID)
     style.letters((left, right))
     texts = [
         f"{MEASURES[key]} {row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f})"
         for key, row in table.loc[["accuracy", "auc"]].iterrows()
     ]
-    figure.set_label(
+    style.describe(
+        figure,
         f"Left, ROC curves of {names[0]}, AUC {table['first'].auc:.3f}, and {names[1]}, "
-        f"AUC {table['second'].auc:.3f}. Right, second minus first with intervals: {', '.join(texts)}."
+        f"AUC {table['second'].auc:.3f}. Right, second minus first with intervals: {', '.join(texts)}.",
     )
     return figure

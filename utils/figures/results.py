@@ -63,17 +63,20 @@ def score_distributions(scores, threshold):
         wrong = rows & (called != positive)
         axis.hist(odds[rows], bins, histtype="stepfilled", color=colour, alpha=0.35)
         axis.hist(odds[wrong], bins, histtype="stepfilled", color=colour)
-        axis.plot(odds[wrong], np.zeros(wrong.sum()), "|", ms=5, mew=0.6, color="black", clip_on=False)
+        lines = {"ms": 5, "mew": 0.6, "color": "black", "clip_on": False, "in_layout": False}
+        axis.plot(odds[wrong], np.zeros(wrong.sum()), "|", **lines)
         axis.axvline(at, color="black", lw=0.8, ls="--")
         found.append(f"{wrong.sum():,} of {rows.sum():,} {label.lower()} images")
         axis.set_title(f"{label.lower()}: {style.size_of(scores[rows])}, {wrong.sum():,} wrong", loc="left")
-        axis.set_ylabel("images")
+        axis.set(ylabel="images", ylim=(0, None))
+        axis.yaxis.get_major_locator().set_params(integer=True)
     axes[1].set_xticks(ticks, [f"{share:g}" for share in SCALE])
     axes[1].set_xlim(min(bins[0], at - step), max(bins[-1], at + step))
     axes[1].set_xlabel(f"score: P({label.lower()}), logit scale (dashed: threshold {threshold:.2f})")
-    figure.set_label(
+    style.describe(
+        figure,
         f"Two histograms of scores on the logit scale. On the wrong side of the threshold {threshold:.2f} "
-        f"are {' and '.join(found)}."
+        f"are {' and '.join(found)}.",
     )
     return figure
 
@@ -95,9 +98,10 @@ def confusion(scores, threshold):
     axis.set(xlabel=f"called, at threshold {threshold:.2f}", ylabel="label", title=style.size_of(scores))
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
-    figure.set_label(
+    style.describe(
+        figure,
         f"Two by two table. Of {table[0].sum():,} {names[0]} images {table[0, 1]:,} are called {names[1]}, "
-        f"of {table[1].sum():,} {names[1]} images {table[1, 0]:,} are called {names[0]}."
+        f"of {table[1].sum():,} {names[1]} images {table[1, 0]:,} are called {names[0]}.",
     )
     return figure
 
@@ -120,16 +124,16 @@ def roc(scores, result, threshold):
             f"at {name} {at:.2f} sensitivity {found.sensitivity:.3f} and specificity {found.specificity:.3f}"
         )
     axis.legend(loc="lower right", title=style.size_of(scores), title_fontsize=6)
-    figure.set_label(f"ROC curve with {auc}; {'; '.join(texts)}.".replace("nan", "not defined"))
+    style.describe(figure, f"ROC curve with {auc}; {'; '.join(texts)}.")
     return figure
 
 
 def curve(axis, scores, **settings):
-    """Draw a ROC curve, if both classes are there, and the line of guessing."""
-    positive = manifest.positives(scores)
+    """Draw a ROC curve, empty without both classes, and the line of guessing."""
+    positive, points = manifest.positives(scores), ([], [])
     if len(np.unique(positive)) == 2:
-        false_alarms, hits, _ = roc_curve(positive, scores.score, drop_intermediate=False)
-        axis.plot(false_alarms, hits, **settings)  # oblique where scores are tied
+        points = roc_curve(positive, scores.score, drop_intermediate=False)[:2]
+    axis.plot(*points, **settings)  # oblique where scores are tied
     axis.plot([0, 1], [0, 1], **GUESSING)
     axis.set(xlabel="1 − specificity (false alarms)", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
     axis.set_aspect("equal")
@@ -164,10 +168,11 @@ def calibration(curves, decision, prevalence, scores):
     left.legend(loc="upper left", title=f"{style.size_of(scores)},\n{points}", title_fontsize=6)
     right.legend(loc="upper right", title=f"at a prevalence of {prevalence:.3g}", title_fontsize=6)
     style.letters((left, right))
-    figure.set_label(
+    style.describe(
+        figure,
         f"Left, share that is positive against mean score: {'; '.join(missed)}. Right, net benefit of acting "
         f"from a probability of {decision.threshold[middle]:.2f}: {', '.join(benefits)}, "
-        f"{decision.everyone[middle]:.3f} by acting on everyone."
+        f"{decision.everyone[middle]:.3f} by acting on everyone.",
     )
     return figure
 
@@ -194,8 +199,9 @@ def map_checks(likenesses, curves):
     for axis in (left, right):
         style.legend_above(axis, columns=1)
     style.letters((left, right))
-    figure.set_label(
+    style.describe(
+        figure,
         "Left, histograms of correlations with the map of an untrained network. Right, probability of the "
-        f"answer as more of the picture is blanked, by the map and at random. {'; '.join(texts)}."
+        f"answer as more of the picture is blanked, by the map and at random. {'; '.join(texts)}.",
     )
     return figure

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import re
 
 import matplotlib.pyplot as plt
 
@@ -71,7 +72,11 @@ def axes_mm(width, height, rows=1, columns=1, **settings):
 
 def sample_size(images, patients):
     """How many there are, in words."""
-    return f"{images:,} images of {patients:,} patients"
+    images, patients = (
+        f"{images:,} image{'s' * (images != 1)}",
+        f"{patients:,} patient{'s' * (patients != 1)}",
+    )
+    return f"{images} of {patients}"
 
 
 def size_of(scores):
@@ -82,6 +87,12 @@ def size_of(scores):
 def short(name, most=40):
     """A name that fits into half a figure: without its middle if it is longer than `most` characters."""
     return name if len(name) <= most else f"{name[: most - 15]} … {name[-12:]}"
+
+
+def describe(figure, text):
+    """Set what is to be seen in a figure, its alternative text, as its label."""
+    text = re.sub(r" \(\+?nan\W+(to \+?)?nan\)", "", text)
+    figure.set_label(re.sub(r"[+-]?\bnan\b", "not defined", text))
 
 
 def letters(axes):
