@@ -18,7 +18,14 @@ MEASURES = metrics.AT_THRESHOLD | metrics.RANKING  # {name: title}, as they are 
 def _dots(axis, y, value, low, high, marker="o", **settings):
     """A dot for each value, at height y, with a line over its interval where there is one, wider than it."""
     reach = np.nan_to_num(np.clip([value - low, high - value], 0, None))
-    looks = {"ms": 2.5, "lw": 0.8, "capsize": 2, "capthick": 0.8, "color": "black"} | settings
+    looks = {
+        "ms": 2.5,
+        "lw": 0.8,
+        "capsize": 2,
+        "capthick": 0.8,
+        "color": "black",
+        "clip_on": False,
+    } | settings
     axis.errorbar(value, y, xerr=reach, fmt=marker, **looks)
     at_left = {"transform": axis.get_yaxis_transform(), "va": "center", "fontsize": 5}
     for place in np.asarray(y)[np.isnan(value)]:
@@ -26,8 +33,9 @@ def _dots(axis, y, value, low, high, marker="o", **settings):
 
 
 def _shares(axis, lowest, label):
-    """The lower axis for shares: up to 1, from 0 or a little below the lowest share, which it says."""
-    start = max(0, np.floor(lowest * 20 - 0.5) / 20)
+    """The lower axis for shares: up to 1, from 0 or a little below the lowest number, which it says."""
+    start = np.floor(lowest * 20 - 0.5) / 20
+    start = max(0, start) if lowest >= 0 else start
     axis.set_xlim(start, 1.005)
     axis.set_xlabel(label + (f"\n(axis starts at {start:.2f})" if start else ""))
     axis.grid(axis="x", **style.GRID)
@@ -47,7 +55,7 @@ def metric_intervals(results, parts):
         marker, colour = LOOKS[place]
         label = f"{name}: {style.size_of(scores)}"
         _dots(axis, y, rows.value, rows.low, rows.high, marker, color=colour, label=label)
-    lowest = np.nanmin([0.9, *(table.low[list(MEASURES)].min() for table in results.values())])
+    lowest = min([0.9, *(table.loc[list(MEASURES)].min().min() for table in results.values())])
     _shares(axis, lowest, "value with 95 % interval")
     axis.xaxis.set_major_locator(MaxNLocator(6))
     axis.axhline(len(metrics.AT_THRESHOLD) - 0.5, **GUESSING)  # below it, no threshold is needed
@@ -74,7 +82,7 @@ def subgroups(table, threshold):
         _dots(axis, y, rows.value, rows.low, rows.high, color=colour, label=metric)
     names = [f"{row.group}\n{style.sample_size(row.images, row.patients)}" for row in table.itertuples()]
     axis.set(yticks=range(len(table)), yticklabels=names, ylim=(len(table) - 0.5, -0.5))
-    _shares(axis, np.nanmin([0.95, *table.low]), f"95 % interval, at threshold {threshold:.2f}")
+    _shares(axis, min(0.95, table.low.min()), f"95 % interval, at threshold {threshold:.2f}")
     style.legend_above(axis, at=0.4)
     texts = [f"{row.metric} of {row.group} {intervals.text(row)}" for row in table.itertuples()]
     style.describe(figure, f"Dot plot with intervals: {', '.join(texts)}.")

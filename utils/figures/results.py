@@ -54,8 +54,9 @@ def score_distributions(scores, threshold):
     figure, axes = style.axes_mm(ONE_COLUMN, 75, 2, 1, sharex=True)
     ticks, at = metrics.log_odds(SCALE), metrics.log_odds(threshold)
     odds = np.clip(metrics.log_odds(scores.score), ticks[0], ticks[-1])
-    step = max(np.ptp(odds), 1) / 40
-    bins = np.arange(np.floor((odds.min() - at) / step), np.ceil((odds.max() - at) / step) + 2) * step + at
+    ends = min(odds.min(), at, ticks[3]), max(odds.max(), at, ticks[5])  # 0.1 and 0.9 are always seen
+    step = np.ptp(ends) / 40
+    bins = np.arange(np.floor((ends[0] - at) / step), np.ceil((ends[1] - at) / step) + 2) * step + at
     called, found = metrics.called(scores.score, threshold), []
     for axis, (label, rows), colour, positive in zip(
         axes, manifest.classes(scores), COLOURS, (False, True), strict=True
@@ -71,7 +72,7 @@ def score_distributions(scores, threshold):
         axis.set(ylabel="images", ylim=(0, None))
         axis.yaxis.get_major_locator().set_params(integer=True)
     axes[1].set_xticks(ticks, [f"{share:g}" for share in SCALE])
-    axes[1].set_xlim(min(bins[0], at - step), max(bins[-1], at + step))
+    axes[1].set_xlim(bins[0], bins[-1])
     axes[1].set_xlabel(f"score: P({label.lower()}), logit scale (dashed: threshold {threshold:.2f})")
     style.describe(
         figure,
@@ -118,7 +119,7 @@ def roc(scores, result, threshold):
     texts = []
     for marker, name, at in (("o", "threshold", 0.5), ("s", "validation threshold", threshold)):
         found = metrics.measure(scores, at)
-        looks = {"mfc": "none", "mec": "black", "ms": 4}
+        looks = {"mfc": "none", "mec": "black", "ms": 4, "clip_on": False}
         axis.plot(1 - found.specificity, found.sensitivity, marker, **looks, label=f"{name} {at:.2f}")
         texts.append(
             f"at {name} {at:.2f} sensitivity {found.sensitivity:.3f} and specificity {found.specificity:.3f}"
@@ -165,7 +166,7 @@ def calibration(curves, decision, prevalence, scores):
     right.set(ylim=(-0.1 * prevalence, 1.35 * prevalence), xlim=(0, decision.threshold.max()))
     fewest, most = table.images.min(), table.images.max()
     points = f"{fewest} a point" if fewest == most else f"{fewest}-{most} a point"
-    left.legend(loc="upper left", title=f"{style.size_of(scores)},\n{points}", title_fontsize=6)
+    left.legend(title=f"{style.size_of(scores)},\n{points}", title_fontsize=6)
     right.legend(loc="upper right", title=f"at a prevalence of {prevalence:.3g}", title_fontsize=6)
     style.letters((left, right))
     style.describe(
@@ -196,6 +197,7 @@ def map_checks(likenesses, curves):
         texts.append(f"{name}: median correlation {np.median(found):.2f}, largest gap {gap:.2f}")
     left.set(xlabel="rank correlation with the map of an untrained network", ylabel="images", xlim=(-1, 1))
     right.set(xlabel="share of the picture blanked", ylabel="probability of the answer", ylim=(0, 1.02))
+    left.yaxis.get_major_locator().set_params(integer=True)
     for axis in (left, right):
         style.legend_above(axis, columns=1)
     style.letters((left, right))

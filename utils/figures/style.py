@@ -47,7 +47,8 @@ def styled(function):
         with plt.rc_context(STYLE):
             figure = function(*args, **kwargs)
             if note:
-                figure.supxlabel(note, fontsize=6, color=GREY, x=0.99, ha="right")
+                below = "\n".join(filter(None, [figure.get_supxlabel(), note]))
+                figure.supxlabel(below, fontsize=6, color=GREY, x=0.99, ha="right")
             plt.close(figure)
         return figure
 
