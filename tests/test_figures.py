@@ -109,6 +109,13 @@ def test_a_curve_through_tied_scores_is_oblique_as_its_area_says():
     assert curve.get_drawstyle() == "default" and np.trapezoid(y, x) == 0.5
 
 
+def test_files_carry_the_alternative_text():
+    figure = figures.results.confusion(scored(), 0.5)
+    files = figures.style.encode(figure, "x", dpi=50)
+    assert Image.open(io.BytesIO(files["x.png"])).info["Description"] == figure.get_label()
+    assert figure.get_label() in files["x.svg"].decode() and b"/Subject" in files["x.pdf"]
+
+
 def test_one_setting_leaves_out_the_white_behind_figures(monkeypatch):
     figure = figures.results.confusion(scored(), 0.5)
     white = figures.style.encode(figure, "x", ["png"], 50)["x.png"]

@@ -17,8 +17,8 @@ from . import metrics
 from .data import manifest
 
 INTERVAL = (
-    "95 % interval: by patient; shares by Wilson's method with a design effect, AUC by DeLong's for clustered "
-    "data on the logit scale, all else by percentiles of a bootstrap of patients within each class"
+    "95 % interval: by patient; shares by Wilson's method with a design effect, AUC by DeLong's for "
+    "clustered data on the logit scale, all else by percentiles of a bootstrap of patients within each class"
 )
 
 

@@ -7,6 +7,7 @@ from conftest import scores_table as table
 
 from utils import intervals, metrics
 from utils.evaluation import compare, evaluation
+from utils.training import recipes
 
 
 def made(n=400, seed=0, sharpness=1.0, lift=0.0):
@@ -216,6 +217,20 @@ def test_a_comparison_ends_in_one_sentence():
     ):
         with pytest.raises(evaluation.ScoresError, match=words):
             compare.by_recipe(a, others)
+
+
+def test_sides_of_a_comparison_have_readable_names_and_older_cards_stay_with_their_recipe():
+    scores = made()
+    old, new, other = run_of("best", scores, "b0"), run_of("best", scores, "b1"), run_of("fast", scores, "f0")
+    new.card["recipe"] |= {"sharpening": 0.0, "remark": "in other words"}  # a field with its default
+    sides = compare.by_recipe(old, [new, other])
+    assert sides == [[old, new], [other]]
+    other.card["changed"] = {"epochs": [8, 2]}
+    names = ["compact network, our handling", "compact network, short training, epochs 2"]
+    assert compare.titles(*sides) == names
+    assert (
+        compare.titles([old], [new]) == ["b0", "b1"] and recipes.title({"recipe": {"name": "own"}}) == "own"
+    )
 
 
 def test_a_score_at_the_threshold_is_a_call_wherever_answers_are_counted():

@@ -121,11 +121,12 @@ def save(figure, folder, name, kinds=("png", "svg", "pdf"), dpi=600):
 
 
 def encode(figure, name, kinds=("png", "svg", "pdf"), dpi=600):
-    """The files of a figure: {file name: bytes}."""
+    """The files of a figure, with its label inside as a description: {file name: bytes}."""
     files = {}
     for kind in kinds:
         file = io.BytesIO()
+        about = {"Subject" if kind == "pdf" else "Description": figure.get_label()}
         with plt.rc_context(STYLE):
-            figure.savefig(file, format=kind, dpi=dpi, metadata=UNDATED.get(kind))
+            figure.savefig(file, format=kind, dpi=dpi, metadata=UNDATED.get(kind, {}) | about)
         files[f"{name}.{kind}"] = file.getvalue()
     return files
