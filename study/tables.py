@@ -110,15 +110,14 @@ def screening(rows):
     return found.sort_values("wrongly ordered").round(4)
 
 
-def mean_accuracy(scores, resamples=2000):
+def mean_accuracy(scores):
     """Mean accuracy at 0.5 of several seeds, with the interval that comes from the test patients.
 
     scores: a list of tables of the same images, one per seed. Returns value, low, high.
     """
     right = [metrics.called(table.score, 0.5) == manifest.positives(table) for table in scores]
     share = np.mean(right, axis=0)[:, None]  # of the seeds that are right, [images, 1]
-    drawn = intervals.bootstrap(scores[0], lambda w: w @ share / w.sum(1)[:, None], resamples)
-    return drawn.iloc[0]
+    return intervals.shares(scores[0], share, np.ones_like(share)).iloc[0]
 
 
 def _mean(values):

@@ -5,6 +5,7 @@ import statsmodels.api as sm
 from conftest import scores_table as table
 from sklearn import metrics as theirs
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
 from utils import intervals, metrics
 
@@ -94,6 +95,85 @@ def test_as_many_bootstrap_samples_are_drawn_as_asked_for(asked):
 
 def test_the_same_seed_gives_the_same_interval():
     pd.testing.assert_frame_equal(intervals.evaluate(HAND, 0.5, 300), intervals.evaluate(HAND, 0.5, 300))
+
+
+def test_the_auc_interval_is_obuchowskis_written_out():
+    """Sums over pairs of images and over patients (Obuchowski 1997); some patients are in both classes."""
+    rng = np.random.default_rng(4)
+    labels, patients = rng.integers(0, 2, 60), rng.integers(0, 25, 60)
+    scores = np.round(np.clip(rng.normal(0.3 + 0.3 * labels, 0.2), 0, 1), 1)  # with ties
+    ill, well = np.flatnonzero(labels), np.flatnonzero(labels == 0)
+    wins = [[(scores[i] > scores[j]) + (scores[i] == scores[j]) / 2 for j in well] for i in ill]
+    area, of_ill, of_well = np.mean(wins), np.mean(wins, axis=1), np.mean(wins, axis=0)
+    a = [sum(of_ill[k] - area for k, i in enumerate(ill) if patients[i] == p) for p in range(25)]
+    b = [sum(of_well[k] - area for k, j in enumerate(well) if patients[j] == p) for p in range(25)]
+    n_ill, n_well, n = (len(set(patients[rows])) for rows in (ill, well, range(60)))
+    variance = n_ill / (n_ill - 1) * np.square(a).sum() / len(ill) ** 2
+    variance += n_well / (n_well - 1) * np.square(b).sum() / len(well) ** 2
+    variance += 2 * n / (n - 1) * np.dot(a, b) / len(ill) / len(well)
+    reach = 1.959964 * np.sqrt(variance) / area / (1 - area)
+    expected = [1 / (1 + np.exp(-np.log(area / (1 - area)) - side * reach)) for side in (-1, 1)]
+    found = intervals.evaluate(table(labels, scores, patients), 0.5, 1).loc["auc"]
+    assert found.to_list() == pytest.approx([area, *expected])
+
+
+def test_the_interval_of_a_share_counts_patients_as_far_as_their_images_are_alike():
+    rng = np.random.default_rng(5)
+    hits, members = rng.random((300, 1)) < 0.9, np.ones((300, 1), bool)
+    ones = [1] * 300
+    for patients, size in (
+        (range(300), 300 * 299 / 300),  # as independent: Wilson's own, but for the correction
+        (np.arange(300) // 3, 300),  # images of a patient differ as those of different patients do
+    ):
+        found = intervals.shares(table(ones, 0.5, patients), hits, members).iloc[0]
+        expected = proportion_confint(hits.mean() * size, size, method="wilson")
+        assert (found.low, found.high) == pytest.approx(expected, abs=0.008)
+    alike = intervals.shares(table(ones, 0.5, np.arange(300) // 3), np.repeat(hits[:100], 3, 0), members)
+    expected = proportion_confint(hits[:100].mean() * 99, 99, method="wilson")
+    assert alike.iloc[0, 1:].to_list() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_share_without_an_error_counts_patients_who_may_have_many_images(value):
+    """Of 20 images 11 are of one patient: by Kish as good as 20^2 / (11^2 + 9) independent ones."""
+    scores = table([1] * 20, [0.9] * 20, ["a"] * 11 + list("bcdefghij"))
+    found = intervals.shares(scores, np.full((20, 1), value), np.ones((20, 1), bool)).iloc[0]
+    size = 20**2 / (11**2 + 9)
+    assert (found.low, found.high) == pytest.approx(
+        proportion_confint(value * size, size, method="wilson"), abs=1e-9
+    )
+    assert value in (found.low, found.high)
+
+
+NO_LIMITS = {"f1", "mcc", "auprc", "brier", "slope", "intercept"}  # where no sample differs
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "patients", "undefined"),
+    [
+        ([1, 1, 0, 0], [0.9, 0.8, 0.1, 0.2], "abcd", set()),
+        ([1, 1, 0, 0], [0.1, 0.2, 0.9, 0.8], "abcd", set()),
+        ([1, 0, 0, 0], [0.5, 0.2, 0.6, 0.4], "abcd", set()),
+        ([1, 1, 0], [0.9, 0.2, 0.8], "aaa", set()),
+        ([1, 1, 1], [0.9, 0.2, 0.8], "aab", {"specificity", "balanced_accuracy", "auc"}),
+        ([0], [0.2], "a", {"sensitivity", "balanced_accuracy", "auc", "precision"}),
+    ],
+    ids=["no errors", "all wrong", "one ill patient", "one patient", "one class", "one image"],
+)
+@pytest.mark.filterwarnings("error")
+def test_small_tables_have_an_interval_that_holds_the_value_wherever_there_is_a_value(
+    labels, scores, patients, undefined
+):
+    found = intervals.evaluate(table(labels, scores, list(patients)), 0.5, 50).drop(["ece", *NO_LIMITS])
+    assert set(found.index[found.value.isna()]) == undefined
+    defined = found.dropna(subset="value")
+    assert ((defined.low <= defined.value) & (defined.value <= defined.high)).all()
+    assert (defined.low >= 0).all() and (defined.high <= 1).all() and (defined.low < defined.high).all()
+
+
+def test_equal_scores_have_no_interval_of_the_auc():
+    found = intervals.evaluate(table([1, 1, 0, 0], [0.6] * 4), 0.5, 20).loc["auc"]
+    assert found.value == 0.5 and np.isnan(found.low) and np.isnan(found.high)
 
 
 def test_one_class_gives_nan_where_nothing_is_defined():

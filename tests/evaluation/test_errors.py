@@ -25,7 +25,7 @@ def clustered():
 def test_a_block_of_errors_is_found(clustered):
     found = errors.facts(clustered)
     assert list(found) == ["patient number in A", "patient number in B"]
-    rates = errors.rates(clustered, 0.5, found, 200)
+    rates = errors.rates(clustered, 0.5, found)
     worst = rates[rates.fact != "class"].nlargest(1, "value").iloc[0]
     assert (worst.fact, worst["from"], worst["to"], worst.errors) == ("patient number in A", 34, 66, 10)
     sentence = errors.finding(rates)
@@ -35,7 +35,7 @@ def test_a_block_of_errors_is_found(clustered):
 
 def test_groups_of_a_class_cover_it_once_and_have_intervals(clustered):
     facts = errors.facts(clustered).assign(brightness=np.arange(2.0 * EACH) % 50)
-    rates = errors.rates(clustered, 0.5, facts, 200)
+    rates = errors.rates(clustered, 0.5, facts)
     whole = rates[rates.fact == "class"].set_index("label")
     for (label, fact), parts in rates[rates.fact != "class"].groupby(["label", "fact"]):
         assert parts.images.sum() == whole.images[label] == EACH, fact
@@ -47,19 +47,19 @@ def test_groups_of_a_class_cover_it_once_and_have_intervals(clustered):
 
 def test_without_errors_nothing_stands_out(clustered):
     right = clustered.assign(score=manifest.positives(clustered))
-    assert errors.finding(errors.rates(right, 0.5, errors.facts(right), 50)).startswith("No group")
+    assert errors.finding(errors.rates(right, 0.5, errors.facts(right))).startswith("No group")
 
 
 @pytest.mark.parametrize("patients", [["well/a.jpg"] * 2 * EACH, [f"P{n}x" for n in range(2 * EACH)]])
 def test_without_patient_numbers_there_are_no_blocks(clustered, patients):
     facts = errors.facts(clustered.assign(patient=patients))
     assert facts.empty
-    assert set(errors.rates(clustered, 0.5, facts, 50).fact) == {"class", "subtype A", "subtype B"}
+    assert set(errors.rates(clustered, 0.5, facts).fact) == {"class", "subtype A", "subtype B"}
 
 
 def test_facts_that_are_known_of_few_or_are_all_equal_make_no_quarters(clustered):
     facts = pd.DataFrame({"few": np.where(np.arange(2 * EACH) < 20, 1.0, np.nan), "equal": np.ones(2 * EACH)})
-    rates = errors.rates(clustered, 0.5, facts, 50)
+    rates = errors.rates(clustered, 0.5, facts)
     assert "few" not in set(rates.fact) and rates[rates.fact == "equal"].images.isin([EACH]).all()
 
 
@@ -112,5 +112,5 @@ def test_a_tone_like_the_other_class_is_seen(radiographs):
 
 
 def test_a_subtype_without_errors_gets_an_interval(clustered):
-    groups = evaluation.subgroups(clustered, 0.5, 100)
+    groups = evaluation.subgroups(clustered, 0.5)
     assert groups.loc[groups.group == "B", ["low", "high"]].notna().all(axis=None)

@@ -7,6 +7,7 @@ from conftest import scores_table as table
 
 from utils import intervals, metrics
 from utils.evaluation import compare, evaluation
+from utils.training import recipes
 
 
 def made(n=400, seed=0, sharpness=1.0, lift=0.0):
@@ -22,7 +23,7 @@ def made(n=400, seed=0, sharpness=1.0, lift=0.0):
 
 def test_subgroups_are_the_metrics_of_their_images():
     scores = made()
-    found = evaluation.subgroups(scores, 0.5, 300).set_index("group")
+    found = evaluation.subgroups(scores, 0.5).set_index("group")
     for name, part in scores.groupby("subtype"):
         row = found.loc[name]
         assert row.value == pytest.approx(metrics.measure(part, 0.5)[row.metric])
@@ -60,19 +61,31 @@ def test_recalibration_undoes_shift_and_sharpness_and_keeps_the_order():
 def test_reliability_holds_every_image_once():
     found = evaluation.reliability(made())
     assert found.images.sum() == 400 and found.images.nunique() == 1 and found.score.is_monotonic_increasing
-    assert (found.score - found.share).abs().max() < 0.2
+    assert (found.score - found.value).abs().max() < 0.2
+    assert ((found.low < found.value) & (found.value < found.high)).sum() >= 8  # but for 0 and 100 %
 
 
 def test_decision_curve_by_hand():
     labels = np.repeat([1, 0], 100)
     called = np.concatenate([np.repeat([0.99, 0.01], [90, 10]), np.repeat([0.99, 0.01], [20, 80])])
     scores = table(labels, called)
-    row = evaluation.decision_curve(scores, scores, 0.2, np.array([0.25])).iloc[0]
-    # of 100 ill 90 score 0.99, of 100 well 20: recalibrated 90 / 110, moved to a prevalence of 0.2: 0.53
-    assert row.network == pytest.approx(0.9 * 0.2 - 0.2 * 0.8 / 3)
-    assert row.everyone == pytest.approx(0.2 - 0.8 / 3)
-    too_sure = evaluation.decision_curve(scores, scores, 0.2, np.array([0.55])).iloc[0]
-    assert too_sure.network == 0
+    found = evaluation.decision_curves(scores, scores, None, 0.2, np.array([0.25, 0.55, 0.97]))
+    # of 100 ill 90 score 0.99, of 100 well 20: recalibrated 90 / 110, moved to a prevalence of 0.2: 0.53;
+    # 0.99 itself, meant for the half of these images, moved: 0.961
+    act = 0.9 * 0.2 - 0.2 * 0.8 / 3, 0.9 * 0.2 - 0.2 * 0.8 * 55 / 45
+    assert found["recalibrated"].to_list() == pytest.approx([act[0], 0, 0])
+    assert found["as they are"].to_list() == pytest.approx([*act, 0])
+    assert found.everyone[0] == pytest.approx(0.2 - 0.8 / 3)
+
+
+def test_scores_as_they_are_mean_the_share_that_the_training_taught():
+    """The score 0.6 at a prevalence of 0.2: from one half 0.27, from the share of validation, 0.8: 0.086."""
+    scores, validation = table([1, 0], [0.6, 0.6]), table([1, 1, 1, 1, 0], [0.7, 0.2, 0.9, 0.4, 0.3])
+    for weights, acted in (([1.2, 0.8], [True, True, False]), (None, [True, False, False])):
+        found = evaluation.decision_curves(scores, validation, weights, 0.2, np.array([0.08, 0.25, 0.3]))
+        assert (found["as they are"] == found.everyone).to_list() == acted
+    apart = table([0, 1], [0.1, 0.9])
+    assert "recalibrated" not in evaluation.decision_curves(scores, apart, None, 0.2)
 
 
 def test_the_same_network_does_not_differ_from_itself():
@@ -113,7 +126,7 @@ def test_a_prevalence_that_is_none_is_refused(prevalence):
     with pytest.raises(evaluation.ScoresError, match="a share between 0 and 1"):
         evaluation.at_prevalence(made(), 0.5, (0.1, prevalence))
     with pytest.raises(evaluation.ScoresError, match="a share between 0 and 1"):
-        evaluation.decision_curve(made(), made(), prevalence)
+        evaluation.decision_curves(made(), made(), None, prevalence)
 
 
 def test_bins_do_not_depend_on_the_order_of_rows():
@@ -206,10 +219,24 @@ def test_a_comparison_ends_in_one_sentence():
             compare.by_recipe(a, others)
 
 
+def test_sides_of_a_comparison_have_readable_names_and_older_cards_stay_with_their_recipe():
+    scores = made()
+    old, new, other = run_of("best", scores, "b0"), run_of("best", scores, "b1"), run_of("fast", scores, "f0")
+    new.card["recipe"] |= {"sharpening": 0.0, "remark": "in other words"}  # a field with its default
+    sides = compare.by_recipe(old, [new, other])
+    assert sides == [[old, new], [other]]
+    other.card["changed"] = {"epochs": [8, 2]}
+    names = ["compact network, our handling", "compact network, short training, epochs 2"]
+    assert compare.titles(*sides) == names
+    assert (
+        compare.titles([old], [new]) == ["b0", "b1"] and recipes.title({"recipe": {"name": "own"}}) == "own"
+    )
+
+
 def test_a_score_at_the_threshold_is_a_call_wherever_answers_are_counted():
     """Two ill images at exactly 0.5 and at 0.4, two well ones at exactly 0.5 and at 0.4."""
     on_edge = table([1, 1, 0, 0], [0.5, 0.4, 0.5, 0.4]).assign(path=list("abcd"), subtype=list("iiww"))
-    assert evaluation.subgroups(on_edge, 0.5, 20).value.tolist() == [0.5, 0.5]
+    assert evaluation.subgroups(on_edge, 0.5).value.tolist() == [0.5, 0.5]
     assert evaluation.at_prevalence(on_edge, 0.5, (0.5,), 20).value.tolist() == [0.5, 0.5]
     below = on_edge.assign(score=np.nextafter(on_edge.score, 0))
     found = compare.paired([below], [on_edge], 0.5, ["sensitivity", "specificity"], 20)

@@ -91,20 +91,21 @@ def figures(scores, results, trained, radiographs):
         "roc": plots.results.roc(scores, results["at 0.5"], 0.4, note=note),
         "confusion": plots.results.confusion(scores, 0.5, note=note),
         "scores": plots.results.score_distributions(scores, 0.4, note=note),
-        "metrics": plots.results.metric_intervals(scores, dict(list(results.items())[:3]), note=note),
+        "metrics": plots.measures.metric_intervals(
+            dict(list(results.items())[:3]), [scores, scores, validation], note=note
+        ),
         "calibration": plots.results.calibration(
             {"as they are": evaluation.reliability(scores)},
-            evaluation.decision_curve(scores, trained.scores("val"), 0.2),
+            evaluation.decision_curves(scores, validation, None, 0.2),
             0.2,
+            scores,
             note=note,
         ),
-        "differences": plots.results.differences(
-            compare.paired([scores], [scores], resamples=50), "ab", note=note
+        "differences": plots.measures.comparison(
+            ([scores], [scores]), compare.paired([scores], [scores], resamples=50), "ab", note=note
         ),
-        "subgroups": plots.results.subgroups(evaluation.subgroups(scores, 0.5, 100), 0.5, note=note),
-        "errors": plots.errors.rates(
-            errors.rates(scores, 0.5, errors.facts(scores, radiographs), 100), note=note
-        ),
+        "subgroups": plots.measures.subgroups(evaluation.subgroups(scores, 0.5), 0.5, note=note),
+        "errors": plots.errors.rates(errors.rates(scores, 0.5, errors.facts(scores, radiographs)), note=note),
         "stress": plots.errors.flips(stressed(radiographs), ("NORMAL", "PNEUMONIA"), note=note),
         **study_figures(note),
         "maps": plots.pictures.feature_maps(arrays[0], maps, note=note),
@@ -152,7 +153,7 @@ def test_undefined_and_degenerate_values_are_said_in_words():
 def test_a_figure_of_one_class_is_still_drawn(scores):
     ill = scores[scores.label == "PNEUMONIA"]
     result = intervals.evaluate(ill, 0.5, 50)
-    assert plots.results.roc(ill, result, 0.5) and plots.results.metric_intervals(ill, {"at 0.5": result})
+    assert plots.results.roc(ill, result, 0.5) and plots.measures.metric_intervals({"at 0.5": result}, [ill])
 
 
 def test_figures_leave_the_users_settings_alone(scores):
@@ -162,7 +163,7 @@ def test_figures_leave_the_users_settings_alone(scores):
 
 
 def test_an_evaluation_is_written_and_can_be_read_back(trained, scores, results, figures, tmp_path):
-    groups = evaluation.subgroups(scores, 0.5, 50)
+    groups = evaluation.subgroups(scores, 0.5)
     report.tables.save_evaluation(
         trained, tmp_path, scores, results, {"04_roc": figures["roc"]}, {"test_subgroups": groups}, 100
     )
@@ -250,7 +251,7 @@ def test_a_misspelt_field_of_a_template_is_an_error(trained, scores, results):
 
 def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores, results, figures, tmp_path):
     drawn = {"04_roc": figures["roc"], "04_calibration": figures["calibration"]}
-    groups = evaluation.subgroups(scores, 0.5, 50).set_index("group")
+    groups = evaluation.subgroups(scores, 0.5).set_index("group")
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "04_comparison.png").write_bytes(b"of an earlier evaluation")
     packed, *_ = report.documents.save(
@@ -278,7 +279,7 @@ def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores
 
 
 def test_latex_tables_are_well_formed_and_compile_where_latex_is_installed(scores, results, tmp_path):
-    groups = evaluation.subgroups(scores, 0.5, 50).set_index("group")
+    groups = evaluation.subgroups(scores, 0.5).set_index("group")
     for name, table in {"main": report.tables.with_intervals(results), "groups": groups}.items():
         report.tables.save_table(table.rename_axis("share in %, a_b"), tmp_path, name)
         text = (tmp_path / f"{name}.tex").read_text()

@@ -6,6 +6,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from .. import intervals, metrics
 from ..data import manifest
+from ..training import recipes
 from . import evaluation
 
 ENOUGH_SEEDS = 5  # networks of a recipe, for a claim about it
@@ -39,7 +40,7 @@ def paired(first, second, threshold=0.5, names=tuple(metrics.METRICS), resamples
     one, two = (side[0] for side in means(np.ones((1, len(tables[0]))), draw=False))
     drawn = [means(weights, draw=True) for weights in intervals.resampled(tables[0], resamples)]
     difference = np.concatenate([second - first for first, second in drawn])
-    low, high = np.nanpercentile(difference, [2.5, 97.5], axis=0)  # 0 to 0 where nothing differs
+    low, high = intervals.limits(difference)  # 0 to 0 where nothing differs
     return pd.DataFrame(
         {"first": one, "second": two, "difference": two - one, "low": low, "high": high},
         index=pd.Index(names, name="metric"),
@@ -60,7 +61,8 @@ def by_recipe(run, others):
         )
     sides = []
     for one in different:
-        identity = [one.card.get(entry) for entry in ("recipe", "adapted", "manifest")]
+        recipe = recipes.completed(one.card["recipe"]) | {"remark": ""}
+        identity = [recipe, one.card.get("adapted"), one.card.get("manifest")]
         for known, side in sides:
             if known == identity:
                 side.append(one)
@@ -73,6 +75,12 @@ def by_recipe(run, others):
             "each with any number of seeds."
         )
     return [side for _, side in sides]
+
+
+def titles(*sides):
+    """What figures call the sides of a comparison: their recipes, or their runs if these have one name."""
+    found = [recipes.title(side[0].card) for side in sides]
+    return found if len(set(found)) == len(found) else [side[0].name for side in sides]
 
 
 def conclusion(table, first, second, scores):

@@ -77,7 +77,7 @@ def _picture_facts(radiographs):
     return found.set_index(pd.Index(table.path))
 
 
-def rates(scores, threshold, found, resamples=2000):
+def rates(scores, threshold, found):
     """Error rates over groups of scored radiographs, each of one class, with intervals.
 
     found: `facts`. Groups: each class; each subtype; in each class, PARTS groups of about equal count by each
@@ -90,13 +90,12 @@ def rates(scores, threshold, found, resamples=2000):
     rows, members = zip(*groups, strict=True)
     members = np.stack(members, axis=1)  # bool [n, groups]
     wrong = metrics.called(scores.score, threshold) != manifest.positives(scores)
-    hits = members & wrong[:, None]
     described = pd.DataFrame(rows).assign(
         images=members.sum(0),
         patients=[scores.patient[group].nunique() for group in members.T],
-        errors=hits.sum(0),
+        errors=(members & wrong[:, None]).sum(0),
     )
-    return pd.concat([described, intervals.shares(scores, hits, members, resamples)], axis=1)
+    return pd.concat([described, intervals.shares(scores, wrong[:, None], members)], axis=1)
 
 
 def _groups(scores, of_class, found):

@@ -64,16 +64,16 @@ def results(scores, validation, threshold, resamples=2000):
 
     The test images at 0.5, as publications report them; at the threshold that was fixed in training;
     the validation images at that threshold; and someone who always answers with the more frequent
-    class, whom any network has to beat.
+    class, whom any network has to beat, without intervals.
     """
     names = [name.lower() for name, _ in manifest.classes(scores)]
     often = int(manifest.positives(scores).mean() >= 0.5)
-    lazy = scores.assign(score=float(often))
+    lazy = metrics.measure(scores.assign(score=float(often)), 0.5)
     return {
         "at 0.5": intervals.evaluate(scores, 0.5, resamples),
         "at the validation threshold": intervals.evaluate(scores, threshold, resamples),
         "validation, same threshold": intervals.evaluate(validation, threshold, resamples),
-        f"always {names[often]}": intervals.evaluate(lazy, 0.5, resamples),
+        f"always {names[often]}": pd.DataFrame({"value": lazy, "low": np.nan, "high": np.nan}),
     }
 
 
@@ -97,7 +97,7 @@ def calibration(scores, validation, resamples=2000):
     }
 
 
-def subgroups(scores, threshold, resamples=2000):
+def subgroups(scores, threshold):
     """Sensitivity or specificity of each subtype: group, metric, images, patients, value, low, high."""
     groups = dict(list(scores.groupby("subtype")))
     described = pd.DataFrame(
@@ -111,9 +111,7 @@ def subgroups(scores, threshold, resamples=2000):
     )
     members = scores.subtype.to_numpy()[:, None] == described.group.to_numpy()  # bool [n, groups]
     right = metrics.called(scores.score, threshold) == manifest.positives(scores)
-    return pd.concat(
-        [described, intervals.shares(scores, members & right[:, None], members, resamples)], axis=1
-    )
+    return pd.concat([described, intervals.shares(scores, right[:, None], members)], axis=1)
 
 
 def at_prevalence(scores, threshold, prevalences=(0.05, 0.1, 0.2), resamples=2000):
@@ -161,33 +159,34 @@ def recalibrate(scores, validation):
 
 
 def reliability(scores):
-    """Mean score and share of positives in bins of equal count: columns score, share, images."""
-    table = pd.DataFrame({"score": scores.score.to_numpy(), "share": manifest.positives(scores)})
-    grouped = table.groupby(metrics.bins(table.score))
-    return grouped.mean().assign(images=grouped.size()).reset_index(drop=True)
+    """Mean score and share of positives in bins of equal count: columns score, images, value, low, high."""
+    bins = metrics.bins(scores.score)
+    members = bins[:, None] == np.unique(bins)  # bool [n, bins]
+    score = members.T @ scores.score.to_numpy() / members.sum(0)
+    described = pd.DataFrame({"score": score, "images": members.sum(0)})
+    found = intervals.shares(scores, manifest.positives(scores)[:, None], members)
+    return pd.concat([described, found], axis=1)
 
 
-def decision_curve(scores, validation, prevalence, thresholds=ACT_FROM):
+def decision_curves(scores, validation, class_weights, prevalence, thresholds=ACT_FROM):
     """Net benefit of acting on the network, on everyone, and on nobody (Vickers and Elkin 2006).
 
-    The scores are recalibrated on the validation images, and moved from the share of pneumonia there
-    to `prevalence` by Bayes' rule; where they cannot be recalibrated, they are taken as they are.
-    thresholds: the probability from which one would act. Columns threshold, network, everyone;
-    acting on nobody is 0. Raises ScoresError for a prevalence that is none.
+    The scores as they are mean what the training taught: the probability where a share of one half is
+    positive with class_weights (the entry of the card; any but None), else the share among the validation
+    images. The recalibrated ones mean it for that share. Bayes' rule moves both to `prevalence`. thresholds:
+    the probability from which one would act. Columns threshold, everyone, "as they are" and, where there is a
+    recalibration, "recalibrated"; acting on nobody is 0. Raises ScoresError for a prevalence that is none.
     """
     _check_prevalence([prevalence])
-    ill = manifest.positives(scores) == 1
-    moved, better = metrics.log_odds(scores.score), recalibrate(scores, validation)
-    if better is not None:
-        share = manifest.positives(validation).mean()
-        moved = metrics.log_odds(better.score) + metrics.log_odds(prevalence) - metrics.log_odds(share)
-    called = metrics.called(moved[None, :], metrics.log_odds(thresholds)[:, None])
+    ill, share = manifest.positives(scores) == 1, manifest.positives(validation).mean()
     weight = thresholds / (1 - thresholds)
-    hits, alarms = called[:, ill].mean(1), called[:, ~ill].mean(1)
-    return pd.DataFrame(
-        {
-            "threshold": thresholds,
-            "network": hits * prevalence - alarms * (1 - prevalence) * weight,
-            "everyone": prevalence - (1 - prevalence) * weight,
-        }
-    )
+    found = {"threshold": thresholds, "everyone": prevalence - (1 - prevalence) * weight}
+    meant = {"as they are": (scores, 0.5 if class_weights else share)}
+    meant["recalibrated"] = recalibrate(scores, validation), share
+    for name, (table, before) in meant.items():
+        if table is not None:
+            moved = metrics.log_odds(table.score) + metrics.log_odds(prevalence) - metrics.log_odds(before)
+            called = metrics.called(moved[None, :], metrics.log_odds(thresholds)[:, None])
+            hits, alarms = (metrics.share(called[:, rows].sum(1), rows.sum()) for rows in (ill, ~ill))
+            found[name] = hits * prevalence - alarms * (1 - prevalence) * weight
+    return pd.DataFrame(found)

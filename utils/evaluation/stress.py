@@ -11,13 +11,14 @@ from .. import figures, intervals, metrics, predict, runs, saved_models, workspa
 from ..data import manifest
 from ..data.formats import DataError
 from ..sources import folder
+from ..training import recipes
 from . import adapt, evaluation
 from .perturbations import CHANGES, LEFT
 
 UNCHANGED = "unchanged"
 BLIND = "blanked in the middle"  # one of CHANGES
 MOST = 150  # radiographs of a class; enough for intervals of about 8 points either way
-YARDSTICKS = {"best": "our data handling", "compact_usual": "usual handling"}  # released recipes
+YARDSTICKS = ("best", "compact_usual")  # released recipes: our data handling, and the usual one
 KINDS = {change: kind for kind, changes in CHANGES.items() for change in changes}
 
 
@@ -26,14 +27,13 @@ def beside(run, radiographs):
 
     They are left out, with a sentence, where the radiographs in use are not those they learned from.
     """
-    shown = {f"{run.card['recipe']['name']}: this model": run}
+    shown = {f"this model: {recipes.title(run.card)}": run}
     if not manifest.is_public(radiographs.digest):
         print("No released networks beside it: they learned from other radiographs.")
         return shown
-    for recipe, what in YARDSTICKS.items():
-        released = runs.released(recipe)
-        if released and released.name != run.name:
-            shown[f"{recipe}: {what}"] = released
+    for released in filter(None, map(runs.released, YARDSTICKS)):
+        if released.name != run.name:
+            shown[f"released: {recipes.title(released.card)}"] = released
     return shown
 
 
@@ -71,25 +71,22 @@ def effects(scores, table, threshold, resamples=2000):
     """What changes do to the answers of one network: one row a change.
 
     scores: {change: float [n]}, the first of the pictures as they are. table: columns patient and label, as
-    in a manifest; where all labels are empty, they are not known. Columns: kind, change, images, negative and
-    positive ones (0 where not known); with 95 % intervals (patients drawn anew) the shares of `_shares`, the
-    mean shift of the score, and the AUC; then the median and the largest absolute shift. What is not
-    defined, as the AUC without labels, has no column.
+    in a manifest; where all labels are empty, they are not known. Columns: kind, change, images, patients,
+    negative and positive images (0 where not known); with 95 % intervals (see `intervals`) the shares of
+    `_shares`, the mean shift of the score, and the AUC; then the median and the largest absolute shift. What
+    is not defined, as the AUC without labels, has no column.
     """
     after = np.stack(list(scores.values()), axis=1)  # [n, changes]
     moved, ill = after - after[:, :1], manifest.positives(table) == 1
-    numbers = _shares(metrics.called(after, threshold), ill[:, None], table, resamples)
+    numbers = _shares(metrics.called(after, threshold), ill[:, None], table)
     numbers["shift"] = intervals.bootstrap(
         table, lambda weights: weights @ moved / weights.sum(1)[:, None], resamples
     )
     if 0 < ill.sum() < len(ill):
-        numbers["auc"] = intervals.bootstrap(
-            table,
-            lambda weights: np.stack([metrics.auc(ill, each, weights) for each in after.T], 1),
-            resamples,
-        )
+        numbers["auc"] = intervals.aucs(table, after)
     rows = pd.DataFrame({"kind": [KINDS.get(change, "") for change in scores], "change": list(scores)})
-    rows = rows.assign(images=len(table), negative=((table.label != "") & ~ill).sum(), positive=ill.sum())
+    rows = rows.assign(images=len(table), patients=table.patient.nunique())
+    rows = rows.assign(negative=((table.label != "") & ~ill).sum(), positive=ill.sum())
     for name, found in numbers.items():
         rows[[name, f"{name}_low", f"{name}_high"]] = found.to_numpy()
     moved = np.abs(moved)
@@ -97,7 +94,7 @@ def effects(scores, table, threshold, resamples=2000):
     return rows.dropna(axis=1, how="all")
 
 
-def _shares(called, ill, table, resamples):
+def _shares(called, ill, table):
     """Shares of answers after each change: {name: value, low, high; a row a change}.
 
     called: bool [n, changes], the first as it was. ill: bool [n, 1]. flips: of all answers, those that change
@@ -115,7 +112,7 @@ def _shares(called, ill, table, resamples):
         "missed": (~called, ill),
     }
     hits, members = zip(*[np.broadcast_arrays(*pair) for pair in counted.values()], strict=True)
-    found = intervals.shares(table, np.hstack(hits), np.hstack(members), resamples)
+    found = intervals.shares(table, np.hstack(hits), np.hstack(members))
     size = called.shape[1]
     found = {name: found[at * size : (at + 1) * size] for at, name in enumerate(counted)}
     for name in ("flips", "up", "down"):

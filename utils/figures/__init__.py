@@ -1,5 +1,5 @@
-"""Figures: data in, Figure out. style (sizes, colours, saving), data, pictures, results, errors."""
+"""Figures: data in, Figure out. style (sizes, colours, saving), data, pictures, results, measures, errors."""
 
-from . import data, errors, pictures, results, style
+from . import data, errors, measures, pictures, results, style
 
-__all__ = ["data", "errors", "pictures", "results", "style"]
+__all__ = ["data", "errors", "measures", "pictures", "results", "style"]

@@ -21,7 +21,8 @@ def rates(table):
 
     table: `errors.rates`. A panel for each fact, in the order of the table; dotted: the rate of the class.
     """
-    whole = table[table.fact == "class"].set_index("label").value
+    classes = table[table.fact == "class"].set_index("label")
+    whole = classes.value
     parts = table[~table.fact.str.match("class$|subtype ")]
     numbered = parts.fact.str.startswith(NUMBERED)
     facts = [*parts.fact[~numbered].unique()]
@@ -34,18 +35,21 @@ def rates(table):
             _panel(axis, fact, parts[parts.fact == fact], whole)
     for axis in axes[:, 0]:
         axis.set_ylabel("wrong answers (%)")
-    axes[0, 0].set_ylim(0, min(100, 5 + 100 * np.nanmax(parts.high, initial=0.1)))
-    marks = [
-        Line2D(
-            [], [], marker="o", ls="", ms=4, color=colour, mfc="white", label=f"{label.lower()} radiographs"
-        )
-        for label, colour in zip(whole.index, COLOURS, strict=False)
-    ]
-    marks.append(
-        Line2D([], [], marker="o", ls="", ms=4, color="black", label="interval above the rate of the class")
+    axes[0, 0].set_ylim(0, min(100, 5 + 100 * np.nanmax([0.1, *parts.high])))
+    dot = {"marker": "o", "ls": "", "ms": 3}
+    sizes = map(style.sample_size, classes.images, classes.patients)
+    names = [f"{label.lower()}: {size}" for label, size in zip(classes.index, sizes, strict=True)]
+    marks = [Line2D([], [], **dot, color=COLOURS[place], mfc="white") for place in range(len(names))]
+    marks += [Line2D([], [], **dot, color="black"), Line2D([], [], **style.GUESSING)]
+    names += ["interval above the rate of the class", "rate of the class"]
+    figure.legend(marks, names, loc="outside upper center", ncols=4)
+    above = parts[parts.low > parts.label.map(whole)]
+    texts = [f"{row.label.lower()}, {row.fact}, {100 * row.value:.0f} %" for row in above.itertuples()]
+    style.describe(
+        figure,
+        f"Panels of error rates of {len(parts)} groups with intervals. Above the rate of the class lies the "
+        f"interval of {'; '.join(texts) or 'none'}.",
     )
-    marks.append(Line2D([], [], **style.GUESSING, label="rate of the class"))
-    figure.legend(handles=marks, loc="outside upper center", ncols=4)
     return figure
 
 
@@ -56,10 +60,12 @@ def _panel(axis, fact, parts, whole):
         colour = COLOURS[list(whole.index).index(label)]
         x = rows.part + (0.2 * (2 * labels.index(label) - 1) if len(labels) > 1 else 0)
         above = rows.low > whole[label]
-        axis.vlines(x, 100 * rows.low, 100 * rows.high, color=colour, lw=0.9)
-        axis.scatter(
-            x, 100 * rows.value, 14, facecolors=np.where(above, colour, "white"), edgecolors=colour, zorder=3
+        reach = 100 * np.clip([rows.value - rows.low, rows.high - rows.value], 0, None)
+        axis.errorbar(
+            x, 100 * rows.value, reach, fmt="none", color=colour, lw=0.8, capsize=1.5, clip_on=False
         )
+        looks = {"facecolors": np.where(above, colour, "white"), "linewidths": 0.8}
+        axis.scatter(x, 100 * rows.value, 9, **looks, edgecolors=colour, zorder=3, clip_on=False)
         axis.axhline(100 * whole[label], **style.GUESSING | {"color": colour})
     first = parts.drop_duplicates("part")
     if fact.startswith(NUMBERED):
@@ -86,7 +92,7 @@ def flips(found, names):
     )
     for axis, (title, rows) in zip(axes[0], results.items(), strict=True):
         _bars(axis, y, rows)
-        axis.set_title(title.replace(": ", "\n"))
+        axis.set_title("\n".join(map(style.short, title.split(": "))))
     ticks = sorted([*zip(y, table.change, strict=True), *zip(y[starts] - 1, table.kind[starts], strict=True)])
     first = axes[0, 0]
     first.set_yticks(*zip(*ticks, strict=True))
@@ -97,13 +103,23 @@ def flips(found, names):
     first.set_xticks((-100, -50, 0, 50, 100), (100, 50, 0, 50, 100))
     negative, positive = (name.lower() for name in names)
     texts = f"{positive} turned {negative}", f"{negative} turned {positive}"
-    bars = [Patch(color=colour, label=text) for colour, text in zip(COLOURS, texts, strict=True)]
+    bars = [Patch(color=colour, alpha=0.45, label=text) for colour, text in zip(COLOURS, texts, strict=True)]
     figure.legend(handles=bars, loc="outside upper center", ncols=2)
     counts = table.iloc[0]
     each = f"{counts.negative} {negative} and {counts.positive} {positive}"
     of = each if counts.negative or counts.positive else f"all {counts.images}"
-    figure.supxlabel(f"answers turned, % of the {of} radiographs (lines: 95 % intervals)", fontsize=7)
+    of += f" radiographs of {counts.patients:,} patients"
+    figure.supxlabel(f"answers turned, % of the {of} (lines: 95 % intervals)", fontsize=7)
+    told = map(_most, results, results.values())
+    style.describe(figure, f"Bars of answers turned after each change. {' '.join(told)}")
     return figure
+
+
+def _most(title, rows):
+    """A sentence on the change that turns most answers of a network."""
+    turned = rows[[name for name in ("up", "down") if name in rows]].max(axis=1)
+    change = rows.change[turned.idxmax()]
+    return f"{title}: most when {change}, {100 * turned.max():.0f} % of a class."
 
 
 def _bars(axis, y, rows):
@@ -111,8 +127,8 @@ def _bars(axis, y, rows):
     for name, colour, side in zip(("down", "up"), COLOURS, (-100, 100), strict=True):
         if name in rows:
             value, low, high = (rows[f"{name}{end}"].to_numpy() for end in ("", "_low", "_high"))
-            axis.barh(y, side * value, 0.7, color=colour)
-            axis.hlines(y, side * low, side * high, color="black", lw=0.7)
+            axis.barh(y, side * value, 0.7, color=colour, alpha=0.45)
+            axis.hlines(y, side * low, side * high, color=colour, lw=1)
     axis.axvline(0, color="black", lw=0.6)
     axis.grid(axis="x", **style.GRID)
     axis.set_axisbelow(True)

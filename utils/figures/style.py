@@ -2,6 +2,7 @@
 
 import functools
 import io
+import re
 
 import matplotlib.pyplot as plt
 
@@ -10,11 +11,12 @@ from .. import workspace
 ONE_COLUMN, TWO_COLUMNS = 89, 183  # mm
 COLOURS = ("#0072B2", "#D55E00")  # normal, pneumonia (Okabe and Ito 2008)
 GREY, ACCENT = "#6E6E6E", "#009E73"
+LOOKS = (("o", "black"), ("s", GREY), ("^", ACCENT))  # marker and colour of up to three results in one figure
 GRID = {"lw": 0.3, "color": "#DDDDDD"}  # lines behind the data
 GUESSING = {"color": GREY, "lw": 0.6, "ls": ":"}  # a line to compare with
 STYLE = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["Arial", "Helvetica", "DejaVu Sans"],
+    "font.sans-serif": ["Arial", "Liberation Sans", "Arimo", "DejaVu Sans"],  # the first three: equal widths
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 7,
@@ -27,6 +29,8 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "figure.dpi": 150,  # on the screen
+    "savefig.transparent": False,  # white; True: what lies behind the figure is seen
+    "text.parse_math": False,  # names of files and models are no formulas
     "pdf.fonttype": 42,  # TrueType, so that text stays text
     "svg.fonttype": "none",
     "svg.hashsalt": "chest-xray-notebooks",  # the same figure gives the same file
@@ -43,7 +47,8 @@ def styled(function):
         with plt.rc_context(STYLE):
             figure = function(*args, **kwargs)
             if note:
-                figure.supxlabel(note, fontsize=6, color=GREY, x=0.99, ha="right")
+                below = "\n".join(filter(None, [figure.get_supxlabel(), note]))
+                figure.supxlabel(below, fontsize=6, color=GREY, x=0.99, ha="right")
             plt.close(figure)
         return figure
 
@@ -64,6 +69,31 @@ def axes_mm(width, height, rows=1, columns=1, **settings):
     """A figure and its axes, `width` and `height` in mm. settings: those of `plt.subplots`."""
     figure = figure_mm(width, height)
     return figure, figure.subplots(rows, columns, **settings)
+
+
+def sample_size(images, patients):
+    """How many there are, in words."""
+    images, patients = (
+        f"{images:,} image{'s' * (images != 1)}",
+        f"{patients:,} patient{'s' * (patients != 1)}",
+    )
+    return f"{images} of {patients}"
+
+
+def size_of(scores):
+    """The same of a scores table."""
+    return sample_size(len(scores), scores.patient.nunique())
+
+
+def short(name, most=40):
+    """A name that fits into half a figure: without its middle if it is longer than `most` characters."""
+    return name if len(name) <= most else f"{name[: most - 15]} … {name[-12:]}"
+
+
+def describe(figure, text):
+    """Set what is to be seen in a figure, its alternative text, as its label."""
+    text = re.sub(r" \(\+?nan\W+(to \+?)?nan\)", "", text)
+    figure.set_label(re.sub(r"[+-]?\bnan\b", "not defined", text))
 
 
 def letters(axes):
@@ -91,11 +121,12 @@ def save(figure, folder, name, kinds=("png", "svg", "pdf"), dpi=600):
 
 
 def encode(figure, name, kinds=("png", "svg", "pdf"), dpi=600):
-    """The files of a figure: {file name: bytes}."""
+    """The files of a figure, with its label inside as a description: {file name: bytes}."""
     files = {}
     for kind in kinds:
         file = io.BytesIO()
+        about = {"Subject" if kind == "pdf" else "Description": figure.get_label()}
         with plt.rc_context(STYLE):
-            figure.savefig(file, format=kind, dpi=dpi, metadata=UNDATED.get(kind))
+            figure.savefig(file, format=kind, dpi=dpi, metadata=UNDATED.get(kind, {}) | about)
         files[f"{name}.{kind}"] = file.getvalue()
     return files

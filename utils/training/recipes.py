@@ -106,6 +106,24 @@ RECIPES |= {
 }
 
 
+TITLES = {  # what figures call the networks; of other recipes, their names
+    "published": "published network, as published",
+    "robust": "published network, random framing",
+    "compact": "compact network, random framing",
+    "fast": "compact network, short training",
+    "best": "compact network, our handling",
+    "best_published": "published network, our handling",
+    "compact_usual": "compact network, usual handling",
+}
+
+
+def title(card):
+    """What figures call a network, from its card: the title of its recipe, and what was changed in that."""
+    name = card["recipe"]["name"]
+    changes = [f"{field} {used}" for field, (_, used) in card.get("changed", {}).items()]
+    return ", ".join([TITLES.get(name, name), *changes])
+
+
 class SettingsError(ExplainedError):
     """A setting that cannot work; the message says which and what would."""
 
