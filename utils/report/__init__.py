@@ -1,4 +1,4 @@
-"""What goes into a report: tables (numbers as text, files), documents (words of templates/, a zip)."""
+"""What goes into a report: tables (numbers as text), content (words), formats and word (files), documents."""
 
 from . import documents, tables
 
