@@ -16,6 +16,7 @@ from . import tables
 LAID_OUT = re.compile(r"(figure|table) (\w+): (.*?)(?: (?:alternative text|note): (.*))?")
 POINTED_AT = re.compile(r" \(see ([\w, ]+)\)")
 LONG = 20  # rows of a table that surely fit on a page
+LINE = 36  # characters; a longer cell of a table is broken into lines
 WIDE = 60  # characters of a row that fit into one of two columns of a page
 
 
@@ -23,7 +24,7 @@ def plain(value):
     """A value as text for any format: in one line, without invisible characters, dash and minus as printed."""
     text = "".join(char if char.isprintable() else " " for char in str(value))
     text = re.sub(r"(\.\d+)-(?=\d+\.)", r"\1–", " ".join(text.split()))
-    return re.sub(r"(?<![\w.–-])-(?=\d)", "−", text)
+    return re.sub(r"(?<![\w.–-])-(?=\d)", "−", text).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 TEMPLATES = jinja2.Environment(
@@ -33,6 +34,11 @@ TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def _size(text):
+    """The width of a text, in small letters."""
+    return len(text) + 0.5 * sum(map(str.isupper, text))
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,14 @@ class Block:
 
     @property
     def widths(self):
-        """Of a table's columns, in characters: the longest cell, but the longest word of a long one."""
-        cells = [[title, *column] for title, column in self.content.items()]
+        """Of a table's columns, in characters: the longest cell, but of long ones the longest word."""
+        columns = [[title, *cells] for title, cells in self.content.items()]
         return [
-            max(max(len(word) for cell in column for word in cell.split() or [""]), min(longest, 36)) + 2
-            for column in cells
-            for longest in [max(map(len, column))]
+            3
+            + max(
+                min(LINE, max(map(_size, cells))), max(_size(word) for cell in cells for word in cell.split())
+            )
+            for cells in columns
         ]
 
     @property
@@ -86,6 +94,8 @@ def blocks(filled, figures, printed):
             kind, name, caption, more = match.groups("")
             content = {"figure": figures, "table": printed}[kind].get(name)
             if content is not None:
+                if kind == "table":
+                    content = content.map(plain).rename(columns=plain)
                 count[kind] += 1
                 labels[name] = f"{kind.capitalize()} {count[kind]}"
                 found.append(Block(kind, caption, name, labels[name], more, content))
@@ -106,7 +116,7 @@ def blocks(filled, figures, printed):
 def checklist(filled):
     """The items of the reporting guidelines with their answers, as a printed table."""
     text = TEMPLATES.get_template("checklist.j2").render(filled)
-    rows = [plain(row).split("|", 3) for row in re.split(r"\n\s*\n", text.strip())]
+    rows = [row.split("|", 3) for row in re.split(r"\n\s*\n", text.strip())]
     titles = ["TRIPOD+AI", "CLAIM 2024", "Topic", "Answer"]
     return pd.DataFrame([[cell.strip() or tables.EMPTY for cell in row] for row in rows], columns=titles)
 
@@ -138,5 +148,5 @@ def described(work):
     """A work as it stands in a list of references."""
     author = work.author.replace(" and others", ", et al.").replace(" and ", "; ")
     place = " ".join(filter(None, [work.journal, work.volume])) + (f": {work.pages}" if work.pages else "")
-    parts = [f"{author.rstrip('.')} ({work.year})", work.title, place, work.publisher]
+    parts = [f"{author} ({work.year})", work.title, place, work.publisher]
     return ". ".join(filter(None, parts)) + "." + (f" doi:{work.doi}" if work.doi else "")

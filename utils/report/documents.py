@@ -28,12 +28,12 @@ def save(run, folder, scores, results, drawn, further, prevalence, resamples, se
     files = contents(run, scores, results, drawn, further, prevalence, resamples, sentences)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
+        for name, text in files.items():
+            archive.writestr(name, text)
     files = {f"{run.name}.zip": packed.getvalue()} | files
 
     def write(folder):
-        return [write_whole(folder / name, content) for name, content in files.items()]
+        return [write_whole(folder / name, text) for name, text in files.items()]
 
     return workspace.save_somewhere(folder, write)
 
@@ -51,7 +51,9 @@ def contents(run, scores, results, drawn, further, prevalence, resamples, senten
     found = {"test_metrics": tables.with_intervals(threshold_free), **further}
     figures = {name: style.encode(figure, name) for name, figure in drawn.items()}
     blocks = content.blocks(filled, drawn, {name: tables.printed(table) for name, table in found.items()})
-    pictures = {kind: {name: files[f"{name}.{kind}"] for name, files in figures.items()} for kind in ("png", "svg")}
+    pictures = {
+        kind: {name: files[f"{name}.{kind}"] for name, files in figures.items()} for kind in ("png", "svg")
+    }
     files = {
         "report.html": formats.html(blocks, pictures["svg"]),
         **formats.latex(blocks),

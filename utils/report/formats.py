@@ -14,7 +14,8 @@ TEX = {char: f"\\{char}" for char in "%&#$_{}"} | {
     "^": r"\textasciicircum{}",
     "_": r"\_\allowbreak{}",  # long names of files and runs may break here
     "/": r"/\allowbreak{}",
-    "−": "$-$",
+    "−": r"\textminus{}",
+    "\N{NO-BREAK SPACE}": "~",
 }
 SETTINGS = {
     "loader": content.TEMPLATES.loader,
@@ -29,7 +30,9 @@ def tex(value):
     """A value as text in LaTeX. Letters that pdflatex has no font for become their number."""
     if isinstance(value, Markup):  # it is LaTeX already
         return value
-    return Markup("".join(TEX.get(char, char if _known(char) else f"[U+{ord(char):04X}]") for char in str(value)))
+    return Markup(
+        "".join(TEX.get(char, char if _known(char) else f"[U+{ord(char):04X}]") for char in str(value))
+    )
 
 
 def _known(char):
@@ -52,7 +55,9 @@ def html(blocks, pictures):
     """The text of report.html, which needs no other file. pictures: {name: bytes of an SVG}."""
     images = {name: base64.b64encode(picture).decode() for name, picture in pictures.items()}
     cite = _citing(blocks, escape, '<a href="#{key}">{name}</a>')
-    return HTML.get_template("report.html.j2").render(blocks=blocks, images=images, cite=cite, described=content.described)
+    return HTML.get_template("report.html.j2").render(
+        blocks=blocks, images=images, cite=cite, described=content.described
+    )
 
 
 def latex(blocks):
@@ -66,7 +71,6 @@ def latex(blocks):
         return LATEX.get_template(template).render(filled, cite=cite, cells=cells, latex=Markup)
 
     works = content.references(blocks)
-    works = works.assign(author=[author if "." in author else f"{{{author}}}" for author in works.author])
     files = {"report.tex": text("report.tex.j2", blocks=blocks)}
     files["report.bib"] = text("report.bib.j2", works=works)
     drawn_up = [block for block in blocks if block.kind == "table"]

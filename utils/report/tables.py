@@ -10,10 +10,10 @@ from .. import intervals, metrics
 TITLES = {  # of columns, as they are printed; others begin with a capital letter
     "group": "Subtype",
     "metric": "Measure",
-    "value": "Value",
+    "value": "Share",
     "images": "Images, n",
     "patients": "Patients, n",
-    "errors": "Wrong answers, n",
+    "errors": "Wrong, n",
     "fact": "Radiographs by",
     "label": "Class",
     "up": "Negative turned positive, share",
@@ -68,8 +68,10 @@ def printed(table):
     """
     table = table.reset_index().drop(columns="part", errors="ignore")
     if {"from", "to"} <= set(table):
-        span = [EMPTY if a != a else f"{a:.4g} to {b:.4g}" for a, b in zip(table["from"], table.to, strict=True)]
-        table = table.drop(columns="to").assign(**{"from": span}).rename(columns={"from": "range"})
+        ends = [table[end].map(lambda number: _cell(number, 4)) for end in ("from", "to")]
+        table["from"] = [low if low == high else f"{low} to {high}" for low, high in zip(*ends, strict=True)]
+        table = table.drop(columns="to").rename(columns={"from": "range"})
+        table["label"] = table.label.str.lower()
     for low in [name for name in table if str(name).rpartition("_")[2] == "low"]:
         high = low.removesuffix("low") + "high"
         of = low.removesuffix("_low") if low != "low" else "value" if "value" in table else "difference"
@@ -80,10 +82,10 @@ def printed(table):
     return text.rename(columns=lambda name: TITLES.get(name, str(name)[:1].upper() + str(name)[1:]))
 
 
-def _cell(value):
-    """A cell as text: counts in full, other numbers with three digits."""
+def _cell(value, digits=3):
+    """A cell as text: counts in full, other numbers with so many digits."""
     if isinstance(value, float | np.floating):
-        return EMPTY if value != value else f"{value:.3g}"
+        return EMPTY if value != value else f"{value:.{digits}g}"
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
 
 

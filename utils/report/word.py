@@ -10,6 +10,10 @@ from .. import workspace
 from . import content
 
 MARGIN, TEXT = 25, 160  # mm, of a page of A4: the margin, and the width between two
+NARROW = (  # little space beside the text of a cell
+    '<w:tblCellMar xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
+    '<w:left w:w="30" w:type="dxa"/><w:right w:w="30" w:type="dxa"/></w:tblCellMar>'
+)
 MISSING = (
     "report.docx is not written: it needs the package python-docx, which cannot be imported. All other files "
     "are there. To have it: pip install python-docx, then run this cell again."
@@ -59,10 +63,16 @@ def _prepare(shared, document, title):
     sizes = {"Normal": 10, "Title": 16, "Heading 1": 13, "Caption": 9, "List": 9}
     for name, size in sizes.items():
         style = document.styles[name]
-        style.font.name, style.font.size, style.font.color.rgb = "Arial", shared.Pt(size), shared.RGBColor(0, 0, 0)
+        style.font.name, style.font.size, style.font.color.rgb = (
+            "Arial",
+            shared.Pt(size),
+            shared.RGBColor(0, 0, 0),
+        )
         for theme in ("asciiTheme", "hAnsiTheme"):  # would win over the name
             style.element.rPr.rFonts.attrib.pop(f"{{{style.element.nsmap['w']}}}{theme}", None)
     document.styles["Caption"].font.bold = False
+    for line in document.styles["Title"].element.pPr.findall(f"{{{style.element.nsmap['w']}}}pBdr"):
+        line.getparent().remove(line)
     document.core_properties.title, document.core_properties.author = title, ""
 
 
@@ -81,6 +91,7 @@ def _figure(shared, document, block, picture):
     paragraph = document.add_paragraph()
     settings = paragraph.paragraph_format
     settings.keep_with_next = True
+    settings.alignment = 1  # centred
     settings.left_indent = settings.right_indent = -shared.Mm(max(0, width - TEXT) / 2)
     shape = paragraph.add_run().add_picture(io.BytesIO(picture), width=shared.Mm(width))
     shape._inline.docPr.set("descr", block.more)
@@ -94,14 +105,17 @@ def _table(docx, document, block):
     rows = [list(block.content), *block.content.to_numpy().tolist()]
     table = document.add_table(len(rows), len(rows[0]), "Light Shading")
     table.autofit = False
-    share = TEXT / sum(block.widths)
+    look = table._tbl.tblPr.find(docx.oxml.ns.qn("w:tblLook"))
+    look.set(docx.oxml.ns.qn("w:val"), "0620")  # lines above, below and under the head; no bands
+    look.addprevious(docx.oxml.parse_xml(NARROW))
+    for column, width in zip(table.columns, block.widths, strict=True):
+        column.width = docx.shared.Mm(TEXT * width / sum(block.widths))
     for row, texts in zip(table.rows, rows, strict=True):
-        for cell, text, width in zip(row.cells, texts, block.widths, strict=True):
-            cell.width = docx.shared.Mm(width * share)
+        row._tr.get_or_add_trPr().append(docx.oxml.OxmlElement("w:cantSplit"))
+        for cell, text, column in zip(row.cells, texts, table.columns, strict=True):
+            cell.width = column.width
             paragraph = cell.paragraphs[0]
-            paragraph.add_run(text).font.size = docx.shared.Pt(8)
-            paragraph.paragraph_format.keep_with_next = len(rows) < 20 and row is not table.rows[-1]
-    for row, what in [(table.rows[0], "tblHeader"), *((row, "cantSplit") for row in table.rows)]:
-        row._tr.get_or_add_trPr().append(docx.oxml.OxmlElement(f"w:{what}"))
-    note = document.add_paragraph(block.more, "Caption")
-    note.paragraph_format.space_after = docx.shared.Pt(12)
+            paragraph.add_run(text).font.size = docx.shared.Pt(7.5)
+            paragraph.paragraph_format.keep_with_next = not block.long
+    table.rows[0]._tr.trPr.append(docx.oxml.OxmlElement("w:tblHeader"))
+    document.add_paragraph(block.more, "Caption").paragraph_format.space_after = docx.shared.Pt(12)
