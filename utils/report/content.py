@@ -21,7 +21,7 @@ WIDE = 60  # characters of a row that fit into one of two columns of a page
 
 
 def plain(value):
-    """A value as text for any format: in one line, without invisible characters, dash and minus as printed."""
+    """A value as text for any format: in one line, without invisible characters, dashes as printed."""
     text = "".join(char if char.isprintable() else " " for char in str(value))
     text = re.sub(r"(\.\d+)-(?=\d+\.)", r"\1–", " ".join(text.split()))
     return re.sub(r"(?<![\w.–-])-(?=\d)", "−", text).replace(" %", "\N{NO-BREAK SPACE}%")
@@ -39,6 +39,12 @@ TEMPLATES = jinja2.Environment(
 def _size(text):
     """The width of a text, in small letters."""
     return len(text) + 0.5 * sum(map(str.isupper, text))
+
+
+def _width(title, cells):
+    """The width of a column, in small letters: its longest cell, but of long ones the longest word."""
+    words = " ".join([title, *cells]).split()
+    return 3 + max(min(LINE, max(map(_size, cells))), 1.1 * max(map(_size, words)))
 
 
 @dataclass(frozen=True)
@@ -59,15 +65,8 @@ class Block:
 
     @property
     def widths(self):
-        """Of a table's columns, in characters: the longest cell, but of long ones the longest word."""
-        columns = [[title, *cells] for title, cells in self.content.items()]
-        return [
-            3
-            + max(
-                min(LINE, max(map(_size, cells))), max(_size(word) for cell in cells for word in cell.split())
-            )
-            for cells in columns
-        ]
+        """Of a table's columns, in small letters."""
+        return [_width(title, cells) for title, cells in self.content.items()]
 
     @property
     def wide(self):

@@ -18,7 +18,7 @@ MARK = "SYNTHETIC PHANTOM: these numbers mean nothing."
 
 
 def save(run, folder, scores, results, drawn, further, prevalence, resamples, sentences):
-    """Write everything of one evaluation of test scores: numbers, figures, tables, a report, and a zip of it all.
+    """Write everything of one evaluation of test scores: numbers, figures, tables, a report, a zip of all.
 
     results: `evaluation.results`. drawn: {name: Figure}. further: {name: table}, beside the main one.
     prevalence: of the decision curve. sentences: findings to add to the results. The zip is a LaTeX project,
