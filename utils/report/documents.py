@@ -44,6 +44,7 @@ def contents(run, scores, results, drawn, further, prevalence, resamples, senten
         "prevalence": f"{100 * prevalence:.3g} %",
         "sentences": sentences,
         "drawn": drawn,
+        "recalibrated": "recalibrated on validation" in further.get("test_calibration", ()),
         "version": __version__,
         "code": workspace.code_version(),
     }

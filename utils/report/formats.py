@@ -36,7 +36,7 @@ def tex(value):
 
 
 def _known(char):
-    return char < "\u0180" or char in "–—‘’“”…"
+    return (char < "\u0180" and char not in "ĦħĸĿŀŉŦŧſ") or char in "–—‘’“”…"
 
 
 LATEX = jinja2.Environment(
