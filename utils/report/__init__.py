@@ -1,4 +1,4 @@
-"""What goes into a report: tables (numbers as text), content (words), formats and word (files), documents."""
+"""A report of an evaluation: documents (all of it), content (its words), tables, formats, word."""
 
 from . import documents, tables
 
