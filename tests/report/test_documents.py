@@ -50,7 +50,14 @@ def files(trained, scores, results, drawn, further):
 
 @pytest.fixture(scope="session")
 def filled(trained, scores, results):
-    more = {"prevalence": "20 %", "sentences": [], "version": "1", "code": "abc", "drawn": {}, "recalibrated": True}
+    more = {
+        "prevalence": "20 %",
+        "sentences": [],
+        "version": "1",
+        "code": "abc",
+        "drawn": {},
+        "recalibrated": True,
+    }
     return report.documents.facts(trained, scores, results, 100) | more
 
 

@@ -23,7 +23,7 @@ WIDE = 60  # characters of a row that fit into one of two columns of a page
 def plain(value):
     """A value as text for any format: in one line, without invisible characters, dashes as printed."""
     text = "".join(char if char.isprintable() else " " for char in str(value))
-    text = re.sub(r"(\.\d+)-(?=\d+\.)", r"\1–", " ".join(text.split()))
+    text = re.sub(r"(?<=\d)-(?=\d+\.\d|\d+ %)", "–", " ".join(text.split()))
     return re.sub(r"(?<![\w.–-])-(?=\d)", "−", text).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
