@@ -146,6 +146,8 @@ def references(found):
 def described(work):
     """A work as it stands in a list of references."""
     author = work.author.replace(" and others", ", et al.").replace(" and ", "; ")
-    place = " ".join(filter(None, [work.journal, work.volume])) + (f": {work.pages}".replace("-", "–") if work.pages else "")
+    place = " ".join(filter(None, [work.journal, work.volume])) + (
+        f": {work.pages}".replace("-", "–") if work.pages else ""
+    )
     parts = [f"{author} ({work.year})", work.title, place, work.publisher]
     return ". ".join(filter(None, parts)) + "." + (f" doi:{work.doi}" if work.doi else "")
