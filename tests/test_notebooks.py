@@ -344,3 +344,12 @@ def test_series_runs_in_order_on_own_classes(tmp_path, own_folder):
     (run,) = (tmp_path / "home/runs").iterdir()
     assert json.loads((run / "card.json").read_text())["class_names"] == ["well", "ill"]
     assert "P(ill)" in (run / "figures/04_scores.svg").read_text()
+
+
+@pytest.mark.slow
+def test_series_runs_on_the_real_radiographs(real_data, tmp_path):
+    """What the phantom never reaches: the trap of 02, errors and stress of 04 on a released run."""
+    which = [name for name in NOTEBOOKS if not name.startswith(("03", "06"))]
+    run_notebooks(which, tmp_path, CXR_DATA=str(real_data / "chest_xray"))
+    (folder,) = (tmp_path / "released").iterdir()
+    assert {"04_errors.pdf", "04_stress.pdf"} <= {path.name for path in (folder / "figures").iterdir()}

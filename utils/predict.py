@@ -6,6 +6,7 @@ Keras is imported only where a network is used, so that stored scores are evalua
 import math
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from . import runs
 from .data import manifest
@@ -51,7 +52,8 @@ def score_table(network, pixels, table):
     """
     shown = ["path", "patient", "label", "subtype"] + ["positive"] * ("positive" in table)
     rows = table.index.to_numpy()
-    parts = [score_pictures(network, pixels[rows[at : at + BATCH]]) for at in range(0, len(rows), BATCH)]
+    starts = tqdm(range(0, len(rows), BATCH), "Scoring", unit_scale=BATCH, unit=" images", delay=2)
+    parts = [score_pictures(network, pixels[rows[at : at + BATCH]]) for at in starts]
     return table[shown].reset_index(drop=True).assign(score=np.concatenate(parts))
 
 

@@ -13,7 +13,7 @@ from conftest import state_of
 
 from utils import runs, saved_models, workspace
 from utils.backend import keras
-from utils.training import checkpoint, fit, mirror, recipes, watch
+from utils.training import checkpoint, fit, mirror, recipes
 
 FAULTS = {"no space": errno.ENOSPC, "permission lost": errno.EACCES, "I/O error": errno.EIO}
 
@@ -205,7 +205,12 @@ def test_a_training_that_was_complete_on_drive_is_finished_with_its_history(
     assert len(run.history()) == run.card["epochs_done"] == 2 == run.card["continued"][0]["after_epoch"]
 
 
-def test_without_drive_a_training_is_not_started(drive, radiographs):
+def test_a_training_without_drive_is_kept_here_and_copied_later(small_network, drive, radiographs, capsys):
     drive.fault = "the mount vanishes"
-    with pytest.raises(watch.TrainingError, match=r"not connected\. Run the Setup cell again"):
-        fit.train(recipes.recipe("fast", epochs=2), radiographs, drive.ws)
+    run = fit.train(recipes.recipe("fast", epochs=1), radiographs, drive.ws)
+    assert run.finished and run.path.parent == drive.ws.local_runs
+    assert "unfinished runs there cannot go on" in capsys.readouterr().out
+    drive.fault = None
+    mirror.make_good(drive.ws)
+    (kept,) = runs.own_runs(drive.ws)
+    assert kept.path.parent == drive.ws.runs and kept.finished

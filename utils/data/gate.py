@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
+from tqdm.auto import tqdm
 
 from .. import workspace
 from . import images
@@ -170,7 +171,8 @@ def describe(pixels, rows):
     grey-level difference from left to right, from top to bottom, and to the neighbours; five quantiles;
     contrast; shares of black and of white.
     """
-    thumbnails, tones = zip(*[_describe(pixels[batch]) for batch in _batches(rows)], strict=True)
+    portions = tqdm(_batches(rows), "Measuring radiographs", unit_scale=BATCH, unit=" images", delay=2)
+    thumbnails, tones = zip(*[_describe(pixels[batch]) for batch in portions], strict=True)
     return np.concatenate(thumbnails), np.concatenate(tones)
 
 

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
 
 from . import images, manifest
 
@@ -122,7 +123,7 @@ def aucs(clues, table):
     fold = table.fold.to_numpy()
     known, test = fold >= 0, fold < 0
     rows = []
-    for name, values in clues.items():
+    for name, values in tqdm(clues.items(), "Trying clues", unit=" clues", delay=2):
         fit = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
         inside = cross_val_predict(
             fit, values[known], ill[known], groups=fold[known], cv=LeaveOneGroupOut(), method="predict_proba"

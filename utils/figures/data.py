@@ -75,11 +75,10 @@ def cropping(pictures, kept, scores, shares, n):
     steps = len(kept)
     colours = dict(zip(scores, ("#CC79A7", ACCENT), strict=False))
     figure = style.figure_mm(TWO_COLUMNS, 85)
-    grid = figure.add_gridspec(2, 2 * steps, height_ratios=[1, 2])
-    for place, (picture, share) in enumerate(zip(pictures, kept, strict=True)):
-        axis = figure.add_subplot(grid[0, 2 * place : 2 * place + 2], **BARE)
+    above, below = figure.subfigures(2, height_ratios=[1, 2])
+    for axis, picture, share in zip(above.subplots(1, steps, subplot_kw=BARE), pictures, kept, strict=True):
         show(axis, picture, title=f"{share:.0%} of height")
-    left, right = figure.add_subplot(grid[1, :steps]), figure.add_subplot(grid[1, steps:])
+    left, right = below.subplots(1, 2)
     for axis, values in ((left, scores), (right, shares)):
         for name, line in values.items():
             axis.plot(np.array(kept) * 100, line, "o-", ms=3, color=colours[name], label=name)

@@ -1,6 +1,7 @@
 """The state of an unfinished training, kept at every epoch end so that a disconnect costs little."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import time
@@ -159,7 +160,7 @@ def start_or_go_on(trainer, choices, circumstances, ws, afresh):
 
     choices: the part of the card that must be the same. circumstances: the part that may differ. The
     state is None where the training begins with epoch 1. While the context is open, no other process
-    of this machine trains this run. Raises TrainingError if one does, or the place of the runs is gone.
+    of this machine trains this run. Raises TrainingError if one does.
     """
     with contextlib.ExitStack() as held:  # the lock of the chosen run, released however this ends
         yield _choose(trainer, choices, circumstances, ws, afresh, held)
@@ -169,7 +170,11 @@ def _choose(trainer, choices, circumstances, ws, afresh, held):
     try:
         workspace.check_connected(ws.runs)
     except OSError as error:
-        raise TrainingError(f"{error}. Run the Setup cell again before you train.") from None
+        print(
+            f"{error}: unfinished runs there cannot go on. This training is kept in {ws.local_runs}, and "
+            "copied as soon as Drive works again. To use Drive now, stop it and run the Setup cell again."
+        )
+        ws = dataclasses.replace(ws, home=ws.scratch)
     for run, state in () if afresh else find(ws, choices):
         held.enter_context(_lock(ws, run))
         try:

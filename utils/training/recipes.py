@@ -133,5 +133,6 @@ def describe(recipe):
     """A recipe as text, one line a field: value and meaning, as the comments above give it."""
     meanings = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(Recipe), re.MULTILINE))
     values = {name: value for name, value in vars(recipe).items() if name != "remark"}
-    lines = [f"{name:16} {value!s:38.38} {meanings.get(name, '')}" for name, value in values.items()]
+    values = {name: re.sub(r"(\d\.\d{3})\d+", r"\1", str(value)) for name, value in values.items()}
+    lines = [f"{name:16} {value:38.38} {meanings.get(name, '')}" for name, value in values.items()]
     return "\n".join([*lines, recipe.remark])
