@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from utils import figures as plots
 from utils import metrics, report, workspace
@@ -64,7 +65,7 @@ def filled(trained, scores, results):
 def fully(filled, monkeypatch=None):
     """The parts of a report for which everything that notebook 04 knows is there."""
     notebook = (workspace.PROJECT / "notebooks" / "04_evaluate.ipynb").read_text()
-    figures = dict.fromkeys(re.findall(r'\\"(04_\w+)\\":', notebook), "figure")
+    figures = dict.fromkeys(re.findall(r'\\"(04_\w+)\\":', notebook), Figure())
     names = {"test_metrics", *re.findall(r'\\"((?:test|validation)_\w+)\\"[]:]', notebook)}
     printed = dict.fromkeys(names, pd.DataFrame({"a": ["b"]}))
     return figures, printed, content.blocks(filled | {"drawn": figures}, figures, printed)
@@ -89,9 +90,12 @@ def test_every_figure_and_table_of_notebook_04_has_words(filled):
 
 
 def test_what_is_not_there_is_left_out_and_not_pointed_at(filled):
-    blocks = content.blocks(filled, {"04_scores": "figure"}, {"test_calibration": pd.DataFrame({"a": ["b"]})})
+    blocks = content.blocks(
+        filled, {"04_scores": Figure(label="Two heaps.")}, {"test_calibration": pd.DataFrame({"a": ["b"]})}
+    )
     labels = {block.name: block.label for block in blocks if block.label}
     assert labels == {"04_scores": "Figure 1", "test_calibration": "Table 1", "checklist": "Table 2"}
+    assert next(block.more for block in blocks if block.name == "04_scores") == "Two heaps."
     text = " ".join(block.text for block in blocks)
     assert set(re.findall(r"(?:Figure|Table) \d", text)) == {"Figure 1", "Table 1"} and "()" not in text
 

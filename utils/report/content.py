@@ -83,7 +83,8 @@ def blocks(filled, figures, printed):
     """The parts of a report, in order. filled: what the templates fill in. figures: {name: Figure}.
 
     printed: {name: `tables.printed`}. Figures and tables are numbered in the order of the template; what is
-    not there is left out, and so is what points at it.
+    not there is left out, and so is what points at it. The label of a Figure, if it
+    has one, is its alternative text.
     """
     filled = filled | {"tables": printed}
     printed = printed | {"checklist": checklist(filled)}
@@ -95,6 +96,8 @@ def blocks(filled, figures, printed):
             if content is not None:
                 if kind == "table":
                     content = content.map(plain).rename(columns=plain)
+                else:
+                    more = plain(content.get_label()) or more
                 count[kind] += 1
                 labels[name] = f"{kind.capitalize()} {count[kind]}"
                 found.append(Block(kind, caption, name, labels[name], more, content))

@@ -107,8 +107,9 @@ def model_card(filled):
 def facts(run, scores, results, resamples):
     """What the templates fill in, by name. The numbers of `results` are text, with their intervals."""
     card = run.card
-    at_half, at_threshold, on_validation, always = (
-        {row.Index: tables.with_interval(row) for row in table.itertuples()} for table in results.values()
+    *measured, always = results.values()
+    at_half, at_threshold, on_validation = (
+        {row.Index: tables.with_interval(row) for row in table.itertuples()} for table in measured
     )
     classes = manifest.classes(scores)
     names = [name.lower() for name, _ in classes]
@@ -130,5 +131,5 @@ def facts(run, scores, results, resamples):
         "at_half": at_half,  # {name: number} of the test images at 0.5; the names: metrics.METRICS
         "at_threshold": at_threshold,  # of the test images at the validation threshold
         "on_validation": on_validation,  # of the validation images at that threshold
-        "always": always,  # of always giving the more frequent answer
+        "always": f"{always.value['accuracy']:.3f}",  # the accuracy of always giving the more frequent answer
     }
