@@ -19,6 +19,7 @@ import pytest
 
 from utils import backend, model, runs, sources, workspace
 from utils.data import manifest
+from utils.evaluation import evaluation
 from utils.sources.phantom import write_phantom
 from utils.training import recipes
 
@@ -84,6 +85,20 @@ def trained(made_once, radiographs):
     home = made_once("trained", lambda home: fit.train(chosen, radiographs, make_workspace(home)))
     (run,) = runs.own_runs(make_workspace(home))
     return run
+
+
+@pytest.fixture(scope="session")
+def scores(trained, radiographs):
+    """Made-up scores of the test images, with errors of both kinds."""
+    test = manifest.select(radiographs.table, "test").reset_index(drop=True)
+    noise = np.random.default_rng(0).normal(0, 0.25, len(test))
+    score = np.clip(0.3 + 0.4 * manifest.positives(test) + noise, 0, 1)
+    return test[["path", "patient", "label", "subtype"]].assign(score=score)
+
+
+@pytest.fixture(scope="session")
+def results(scores, trained):
+    return evaluation.results(scores, trained.scores("val"), 0.4, resamples=100)
 
 
 def thumbnail(side, per_image):

@@ -304,7 +304,7 @@ def test_a_saved_model_from_elsewhere_is_evaluated_and_nothing_is_claimed_for_it
     assert "PIXELS '0-255', OUTPUT 'two probabilities', as its layers say" in done.stdout
     (run,) = (tmp_path / "home/runs").iterdir()
     assert {path.name for path in run.iterdir()} >= {"model.keras", "scores_test.csv", f"{run.name}.zip"}
-    for page in ("methods_and_results.md", "model_card.md", "checklist.md"):
+    for page in ("report.html", "report.tex", "model_card.md"):
         text = (run / page).read_text()
         assert "aved model" in text and "Whether test images influenced this model is not known" in text
         assert not re.search("None|recipe|seed|epoch|from scratch|Kept was|finished network", text), page

@@ -13,7 +13,8 @@ evaluation/           notebook 4        evaluation and compare (scores to findin
                                         looks), errors (where they are), perturbations and stress (changed
                                         pictures), adapt (models from elsewhere)
 inference/            notebook 5        classify (new radiographs to answers)
-report/               notebook 4        tables, documents (words, one zip), templates
+report/               notebook 4        documents (all of an evaluation, one zip), content (its words, from
+                                        templates/), tables, formats (LaTeX, browser), word (Word)
 figures/              all               data in, Figure out
 workspace.py          where am I, which folders
 backend.py            Keras, its devices and precision

@@ -56,10 +56,17 @@ def evaluate(scores, threshold, resamples=2000, seed=0):
 
 
 def text(row):
-    """A value with its interval, as figures say it: '0.958 (0.931-0.981)'. row: value, low, high."""
+    """A value with its interval, rounded to what the interval supports: '0.958 (0.931-0.981)'.
+
+    row: value, low, high. Two digits of the interval's width are kept, at most three decimals.
+    """
     if row.value != row.value:
         return "not defined"
-    return f"{row.value:.3f}" + (f" ({row.low:.3f}-{row.high:.3f})" if row.low == row.low else "")
+    if row.low != row.low:
+        return f"{row.value:.3f} (no interval)"
+    digits = int(np.clip(1 - np.floor(np.log10(max(row.high - row.low, 1e-3))), 1, 3))
+    value, low, high = (f"{number:.{digits}f}" for number in (row.value, row.low, row.high))
+    return f"{value} ({low}{' to ' if '-' in low else '-'}{high})"
 
 
 def shares(scores, hits, members):

@@ -1,12 +1,7 @@
 import itertools
 import json
-import re
-import shutil
-import subprocess
 import xml.etree.ElementTree
-import zipfile
 
-import jinja2
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -16,25 +11,12 @@ from PIL import Image
 from study import figures as study_plots
 from study import probing
 from utils import figures as plots
-from utils import intervals, metrics, report, runs, workspace
+from utils import intervals, metrics, report, runs
 from utils.data import manifest
 from utils.evaluation import compare, errors, evaluation, stress
 
 matplotlib.use("Agg")
 SCORED = [run for run in runs.all_runs(runs.RELEASED) if run.scores("test") is not None]
-
-
-@pytest.fixture(scope="module")
-def scores(trained, radiographs):
-    test = manifest.select(radiographs.table, "test").reset_index(drop=True)
-    noise = np.random.default_rng(0).normal(0, 0.25, len(test))
-    score = np.clip(0.3 + 0.4 * manifest.positives(test) + noise, 0, 1)
-    return test[["path", "patient", "label", "subtype"]].assign(score=score)
-
-
-@pytest.fixture(scope="module")
-def results(scores, trained):
-    return evaluation.results(scores, trained.scores("val"), 0.4, resamples=100)
 
 
 def study_figures(note):
@@ -162,25 +144,6 @@ def test_figures_leave_the_users_settings_alone(scores):
     assert dict(matplotlib.rcParams) == before and not matplotlib.pyplot.get_fignums()
 
 
-def test_an_evaluation_is_written_and_can_be_read_back(trained, scores, results, figures, tmp_path):
-    groups = evaluation.subgroups(scores, 0.5)
-    report.tables.save_evaluation(
-        trained, tmp_path, scores, results, {"04_roc": figures["roc"]}, {"test_subgroups": groups}, 100
-    )
-    assert len(pd.read_csv(tmp_path / "tables" / "test_subgroups.csv")) == len(groups)
-    numbers = json.loads((tmp_path / "metrics.json").read_text())
-    assert numbers["images"] == len(scores) == sum(numbers["confusion"]["at 0.5"].values())
-    assert numbers["synthetic"] is True
-    assert numbers["results"]["at 0.5"]["auc"]["value"] == pytest.approx(results["at 0.5"].value["auc"])
-    table = pd.read_csv(tmp_path / "tables" / "test_metrics.csv", index_col=0)
-    assert list(table.index) == list(metrics.METRICS.values())
-    assert re.fullmatch(r"\d\.\d{3} \(\d\.\d{3}-\d\.\d{3}\)", table.iloc[0, 0])
-    latex = (tmp_path / "tables" / "test_metrics.tex").read_text()
-    assert r"\toprule" in latex and not re.search(r"(?<!\\)%", latex)
-    assert (tmp_path / "tables" / "test_metrics.md").read_text().startswith("| metric")
-    assert "synthetic phantom" in latex
-
-
 def test_released_runs_are_whole():
     released = runs.all_runs(runs.RELEASED)
     assert len(released) > len(SCORED) >= 3
@@ -207,7 +170,7 @@ def test_released_numbers_and_model_cards_are_those_of_the_stored_scores(run):
 
 def test_released_folders_hold_no_radiograph_and_only_what_cannot_be_computed_again_numbers_and_words():
     kept = {"model.keras", "card.json", "history.csv", "scores_val.csv", "scores_test.csv", "gate.npz"}
-    kept |= {"test_trace.csv", "metrics.json", *report.documents.PAGES}
+    kept |= {"test_trace.csv", "metrics.json", "model_card.md"}
     files = [path for run in runs.all_runs(runs.RELEASED) for path in run.path.iterdir() if path.is_file()]
     assert {path.name for path in files} <= kept, "notebook 04 writes these elsewhere"
     assert sum(path.stat().st_size for path in files if path.suffix == ".keras") < 20e6
@@ -217,76 +180,3 @@ def test_released_folders_hold_no_radiograph_and_only_what_cannot_be_computed_ag
     drawn = {path.stem.removeprefix("04_") for path in runs.RELEASED.rglob("figures/*")}
     without_pictures = "metrics confusion subgroups roc scores calibration map_checks learning_curves"
     assert drawn <= set(without_pictures.split())
-
-
-def test_every_figure_that_notebook_04_draws_has_words_in_its_order(trained, scores, results):
-    notebook = (workspace.PROJECT / "notebooks" / "04_evaluate.ipynb").read_text()
-    drawn = set(re.findall(r'\\"(04_\w+)\\":', notebook))
-    assert len(drawn) == 10
-    filled = report.documents.facts(trained, scores, results, 100) | {"prevalence": "20 %"}
-    text = report.documents.render("captions.md", filled | {"drawn": drawn})
-    assert set(re.findall(r"^## (\S+)$", text, re.M)) == drawn
-    assert text.count("**Caption.** ") == text.count("**Alternative text.** ") == len(drawn)
-    some = report.documents.render("captions.md", filled | {"drawn": {"04_scores", "04_roc"}})
-    assert re.findall(r"^## (\S+)$", some, re.M) == ["04_roc", "04_scores"]
-
-
-def test_a_sentence_has_a_line_in_a_template_and_a_paragraph_has_one_in_the_text(trained, scores, results):
-    filled = report.documents.facts(trained, scores, results, 100) | {"sentences": ["One.", "Two."]}
-    text = report.documents.render("methods_and_results.md", filled)
-    mark, title, methods, found, limits = text.rstrip("\n").split("\n\n")
-    assert "SYNTHETIC PHANTOM" in mark and title == "# Methods and results"
-    assert methods.startswith("**Methods.** A convolutional network") and limits.startswith("**Limits.** ")
-    assert " One. Two. This is one trained network" in found and "\n" not in methods + found + limits
-    assert not re.search(r"  |[{}]", text)
-    table = report.documents.render("model_card.md", filled).split("\n\n")[-1]
-    assert all(row.startswith("| ") and row.endswith(" |") for row in table.splitlines() if "--" not in row)
-
-
-def test_a_misspelt_field_of_a_template_is_an_error(trained, scores, results):
-    filled = report.documents.facts(trained, scores, results, 100)
-    with pytest.raises(jinja2.UndefinedError, match="positive"):
-        report.documents.render("model_card.md", {k: v for k, v in filled.items() if k != "positive"})
-
-
-def test_the_bundle_holds_every_file_with_words_for_every_figure(trained, scores, results, figures, tmp_path):
-    drawn = {"04_roc": figures["roc"], "04_calibration": figures["calibration"]}
-    groups = evaluation.subgroups(scores, 0.5).set_index("group")
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "04_comparison.png").write_bytes(b"of an earlier evaluation")
-    packed, *_ = report.documents.save(
-        trained, tmp_path, scores, results, drawn, {"test_subgroups": groups}, 0.004, 100, ["A finding."]
-    )
-    with zipfile.ZipFile(packed) as archive:
-        assert archive.testzip() is None
-        names = set(archive.namelist())
-        index = archive.read("index.txt").decode()
-    expected = {f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg", "pdf")}
-    expected |= {
-        f"tables/test_{name}.{kind}" for name in ("metrics", "subgroups") for kind in ("csv", "md", "tex")
-    }
-    assert names >= expected | {"captions.md", "methods_and_results.md", "model_card.md", "checklist.md"}
-    assert all(name in index for name in names - {"index.txt"})
-    assert "figures/04_comparison.png" not in names
-    captions = (tmp_path / "captions.md").read_text()
-    assert captions.count("**Alternative text.**") == len(drawn)
-    text = (tmp_path / "methods_and_results.md").read_text()
-    value = results["at 0.5"].value
-    assert f"accuracy was {value.accuracy:.3f}" in text and f"AUC was {value.auc:.3f}" in text
-    assert all("SYNTHETIC PHANTOM" in path.read_text() for path in tmp_path.glob("*.md"))
-    assert "A finding." in text and "0.4 %" in captions
-    assert "Kermany" not in text and "None" not in text and "nan" not in text
-
-
-def test_latex_tables_are_well_formed_and_compile_where_latex_is_installed(scores, results, tmp_path):
-    groups = evaluation.subgroups(scores, 0.5).set_index("group")
-    for name, table in {"main": report.tables.with_intervals(results), "groups": groups}.items():
-        report.tables.save_table(table.rename_axis("share in %, a_b"), tmp_path, name)
-        text = (tmp_path / f"{name}.tex").read_text()
-        rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-        assert len(rows) == len(table) + 1 and len({row.count(" & ") for row in rows}) == 1
-        assert not re.search(r"(?<!\\)[%_#]", text)
-        if engine := shutil.which("pdflatex") or shutil.which("tectonic"):
-            page = r"\documentclass{article}\usepackage{booktabs}\begin{document}" + text + r"\end{document}"
-            (tmp_path / f"page_{name}.tex").write_text(page)
-            subprocess.run([engine, f"page_{name}.tex"], cwd=tmp_path, check=True, capture_output=True)

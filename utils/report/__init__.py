@@ -1,4 +1,4 @@
-"""What goes into a report: tables (numbers as text, files), documents (words of templates/, a zip)."""
+"""A report of an evaluation: documents (all of it), content (its words), tables, formats, word."""
 
 from . import documents, tables
 

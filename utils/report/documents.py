@@ -1,56 +1,78 @@
-"""Words for a report, filled with a run's own numbers, and everything of one evaluation in one zip.
+"""A report of one evaluation, filled with its own numbers: Word, LaTeX, a page for the browser, one zip.
 
-The words are in templates/, in Markdown; what they can fill in is in `facts`.
+The words are in templates/; what they can fill in is in `facts`.
 """
 
 import io
 import re
 import zipfile
-from pathlib import Path
 
-import jinja2
-
-from .. import runs, workspace
+from .. import __version__, intervals, runs, workspace
 from ..data import manifest
 from ..evaluation import evaluation
+from ..figures import style
 from ..workspace import write_whole
-from . import tables
+from . import content, formats, tables, word
 
-PAGES = ("captions.md", "methods_and_results.md", "model_card.md", "checklist.md")
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    undefined=jinja2.StrictUndefined,  # a misspelt field is an error, not a gap in a sentence
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+MARK = "SYNTHETIC PHANTOM: these numbers mean nothing."
 
 
 def save(run, folder, scores, results, drawn, further, prevalence, resamples, sentences):
-    """Write everything of one evaluation of test scores: figures, tables, words, and a zip of it all.
+    """Write everything of one evaluation of test scores: numbers, figures, tables, a report, a zip of all.
 
     results: `evaluation.results`. drawn: {name: Figure}. further: {name: table}, beside the main one.
-    prevalence: of the decision curve. sentences: findings to add to the results. The zip holds all, with an
-    index, and no radiograph. Where the folder cannot be written, all is saved elsewhere, and a sentence
-    says where. Returns the paths, the zip first, without those of the words.
+    prevalence: of the decision curve. sentences: findings to add to the results. The zip is a LaTeX project,
+    too, and holds no radiograph. Where the folder cannot be written, all is saved elsewhere, and a sentence
+    says where. Returns the paths, the zip first.
     """
+    files = contents(run, scores, results, drawn, further, prevalence, resamples, sentences)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    files = {f"{run.name}.zip": packed.getvalue()} | files
+
+    def write(folder):
+        return [write_whole(folder / name, text) for name, text in files.items()]
+
+    return workspace.save_somewhere(folder, write)
+
+
+def contents(run, scores, results, drawn, further, prevalence, resamples, sentences):
+    """The files of `save` but the zip: {name: text or bytes}. Without python-docx, a sentence says so."""
     filled = facts(run, scores, results, resamples) | {
         "prevalence": f"{100 * prevalence:.3g} %",
         "sentences": sentences,
         "drawn": drawn,
+        "recalibrated": "recalibrated on validation" in further.get("test_calibration", ()),
+        "version": __version__,
+        "code": workspace.code_version(),
     }
-
-    def write(folder):
-        files = tables.save_evaluation(run, folder, scores, results, drawn, further, resamples)
-        kept = sorted([*files, *(write_whole(folder / page, render(page, filled)) for page in PAGES)])
-        sizes = (f"{path.relative_to(folder)}  {path.stat().st_size / 1e3:,.0f} kB\n" for path in kept)
-        content = io.BytesIO()
-        with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("index.txt", f"{filled['mark']}Evaluation of {run.name}\n\n{''.join(sizes)}")
-            for path in kept:
-                archive.write(path, path.relative_to(folder))
-        return [write_whole(folder / f"{run.name}.zip", content.getvalue()), *files]
-
-    return workspace.save_somewhere(folder, write)
+    threshold_free = dict(list(results.items())[:3])  # without the one who always answers the same
+    found = {"test_metrics": tables.with_intervals(threshold_free), **further}
+    figures = {name: style.encode(figure, name) for name, figure in drawn.items()}
+    blocks = content.blocks(filled, drawn, {name: tables.printed(table) for name, table in found.items()})
+    pictures = {
+        kind: {name: files[f"{name}.{kind}"] for name, files in figures.items()} for kind in ("png", "svg")
+    }
+    files = {
+        "report.html": formats.html(blocks, pictures["svg"]),
+        **formats.latex(blocks),
+        "captions.txt": formats.captions(blocks),
+        "model_card.md": model_card(filled),
+        "metrics.json": tables.numbers(run, scores, results, resamples),
+    }
+    note = f"; {style.note(True)}" if run.card["synthetic"] else ""
+    for name, table in found.items():
+        table = table.rename_axis(f"{table.index.name or 'row'}{note}")
+        files[f"tables/{name}.csv"] = table.to_csv(float_format="%.4g")
+    for encoded in figures.values():
+        files |= {f"figures/{file}": picture for file, picture in encoded.items()}
+    try:
+        files = {"report.docx": word.word(blocks, pictures["png"])} | files
+    except ImportError:
+        print(word.MISSING)
+    return files
 
 
 def refresh_released():
@@ -68,40 +90,46 @@ def computed_anew(run, resamples=2000):
     results = evaluation.results(scores, run.scores("val"), run.card["threshold"]["value"], resamples)
     return {
         "metrics.json": tables.numbers(run, scores, results, resamples),
-        "model_card.md": render("model_card.md", facts(run, scores, results, resamples)),
+        "model_card.md": model_card(facts(run, scores, results, resamples)),
     }
 
 
-def render(page, filled):
-    """The text of one of PAGES, from its template. filled: `facts`, and what `write` adds to them.
+def model_card(filled):
+    """The text of model_card.md. filled: `facts`.
 
-    In a template a sentence may have a line of its own: line breaks become spaces, but for those at
-    blank lines and before headings, list items and rows of tables.
+    In its template a sentence may have a line of its own: line breaks become spaces, but for those at
+    blank lines and before headings and rows of tables.
     """
-    text = TEMPLATES.get_template(f"{page}.j2").render(filled).strip()
-    return filled["mark"] + re.sub(r"(?<!\n)\n(?![\n#|-])", " ", text) + "\n"
+    text = content.TEMPLATES.get_template("model_card.md.j2").render(filled).strip()
+    return (f"{MARK}\n\n" if filled["mark"] else "") + re.sub(r"(?<!\n)\n(?![\n#|-])", " ", text) + "\n"
 
 
 def facts(run, scores, results, resamples):
     """What the templates fill in, by name. The numbers of `results` are text, with their intervals."""
     card = run.card
-    at_half, at_threshold, on_validation, _ = (
-        {row.Index: tables.with_interval(row) for row in table.itertuples()} for table in results.values()
+    *measured, always = results.values()
+    at_half, at_threshold, on_validation = (
+        {row.Index: intervals.text(row) for row in table.itertuples()} for table in measured
     )
     classes = manifest.classes(scores)
+    names = [name.lower() for name, _ in classes]
     return {
         "run": run.name,
         "card": card,  # its entries: runs.CARD
         "recipe": card["recipe"],  # its entries: training/recipes.py
-        "mark": "SYNTHETIC PHANTOM: these numbers mean nothing.\n\n" if card["synthetic"] else "",
+        "mark": MARK if card["synthetic"] else "",
         "public": manifest.is_public(card["manifest"]),
         "tested": {"images": len(scores), "patients": scores.patient.nunique()},
         "test_classes": " and ".join(f"{rows.sum():,} {name.lower()}" for name, rows in classes),
-        "positive": classes[1][0].lower(),
+        "negative": names[0],
+        "positive": names[1],
+        "frequent": list(results)[-1].removeprefix("always "),
         "epochs": card.get("epochs_done", card["recipe"]["epochs"]),
         "versions": ", ".join(f"{name} {version}" for name, version in card["versions"].items()),
+        "interval": intervals.INTERVAL.partition(": ")[2],  # how intervals are computed
         "resamples": resamples,
         "at_half": at_half,  # {name: number} of the test images at 0.5; the names: metrics.METRICS
         "at_threshold": at_threshold,  # of the test images at the validation threshold
         "on_validation": on_validation,  # of the validation images at that threshold
+        "always": f"{always.value['accuracy']:.3f}",  # the accuracy of always giving the more frequent answer
     }
