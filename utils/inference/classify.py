@@ -25,8 +25,8 @@ EXAMPLES = workspace.PROJECT / "examples" / "radiographs"
 
 
 ADVICE = (
-    "Free some space, or see to it that you may write there, and run this again: it goes on from there. "
-    "Or choose another place for the table."
+    "Make space for the table, or see to it that you may write there, and run this again: it goes on from "
+    "there. Or choose another place for the table."
 )
 
 
@@ -42,7 +42,8 @@ def _in_words(place, so_far, advice):
     except KeyboardInterrupt:
         raise Stopped(f"Stopped by hand. {so_far()} To go on, run this again.") from None
     except OSError as error:
-        where, reason = error.filename or place, error.strerror or error
+        other = Path(error.filename or place).parent != Path(place).parent  # not what is written for `place`
+        where, reason = error.filename if other else place, error.strerror or error
         raise runs.RunError(f"{where} cannot be used ({reason}). {so_far()} {advice}") from None
 
 
@@ -57,7 +58,7 @@ def classify(place, to=None, run="", hide_names=False):
     found = open_place(chosen, place, ws, hide_names)
     path = to or target(chosen, place, ws, hide_names)
     answers = answer(chosen, found, path)
-    print(*summary.sentences(answers), f"The table, one row per file: {path}", sep="\n")
+    print(*summary.sentences(answers), f"The table, one row for each file: {path}", sep="\n")
     return answers
 
 

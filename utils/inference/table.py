@@ -55,8 +55,8 @@ def _fields(line):
 
 
 def _text(rows, header=True):
-    # Texts are quoted, also for spreadsheets that separate by semicolons.
-    settings = {"float_format": "%.6g", "lineterminator": "\n", "quoting": csv.QUOTE_NONNUMERIC}
+    # Quoted, so that a semicolon in a name begins no cell where spreadsheets separate by semicolons.
+    settings = {"float_format": "%.6g", "lineterminator": "\n", "quoting": csv.QUOTE_ALL}
     rows = rows.reindex(columns=COLUMNS).replace(r"[\r\n]+", " ", regex=True)
     return rows.to_csv(index=False, header=header, **settings)
 
