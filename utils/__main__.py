@@ -46,28 +46,17 @@ def run_series():
 
 
 def classify(place, to, run, hide_names):
-    """Answer new radiographs into a CSV file, and say where it is."""
-    from . import runs
-    from .data.formats import DataError
+    """Answer new radiographs into a CSV file, and say what came out."""
     from .inference import classify
 
-    try:
-        classify.classify(place, to, run, hide_names)
-    except (DataError, runs.RunError) as error:
-        sys.exit(str(error))
+    classify.classify(place, to, run, hide_names)
 
 
-def stress(model, folder, to, pixels, output, positive):
+def stress(model, folder, **settings):
     """Write what changes to radiographs do to a model's answers into a CSV file and a figure beside it."""
-    from . import runs
-    from .data.formats import DataError
-    from .evaluation import evaluation, stress
-    from .saved_models import ModelError
+    from .evaluation import stress
 
-    try:
-        stress.report(model, folder, to, pixels, output, positive)
-    except (DataError, runs.RunError, ModelError, evaluation.ScoresError) as error:
-        sys.exit(str(error))
+    stress.report(model, folder, **settings)
 
 
 def set_address(url):
@@ -113,7 +102,16 @@ def main():
     add("url", help="https://github.com/OWNER/REPOSITORY")
     choice = vars(parser.parse_args())
     del choice["command"]
-    choice.pop("function")(**choice)
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files and folders may be no text
+    try:
+        choice.pop("function")(**choice)
+    except KeyboardInterrupt as stopped:
+        print(str(stopped) or "Stopped by hand.", file=sys.stderr)
+        sys.exit(130)
+    except workspace.ExplainedError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.filename or 'A file'} cannot be used ({error.strerror or error}).")
 
 
 if __name__ == "__main__":

@@ -206,7 +206,9 @@ def device_name():
 
 def digest(content):
     """First 16 hexadecimal digits of the SHA-256 of bytes or text."""
-    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:16]
+    if isinstance(content, str):
+        content = content.encode(errors="surrogatepass")  # file names may be no text
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from PIL import Image
 from utils import __main__ as commands
 from utils import runs, workspace
 from utils.data import gate, images, manifest
-from utils.inference import classify
+from utils.inference import classify, table
 from utils.sources import files
 
 
@@ -68,7 +68,7 @@ def test_every_file_of_a_folder_gets_an_answer_or_a_reason(run, place, tmp_path)
     validation, threshold = run.scores("val"), run.card["threshold"]["value"]
     normal, ill = (validation.score[rows] for _, rows in manifest.classes(validation))
     for row in good.itertuples():
-        assert row.side == ("above" if row.score >= threshold else "below")
+        assert row.side == ("" if row.unlike else "above" if row.score >= threshold else "below")
         low, high = row.score - 1e-5, row.score + 1e-5  # scores in the files are rounded
         assert (normal > high).mean() <= row.normals_scoring_higher + 1e-5 <= (normal > low).mean() + 2e-5
         assert (ill < low).mean() <= row.pneumonias_scoring_lower + 1e-5 <= (ill < high).mean() + 2e-5
@@ -106,7 +106,9 @@ def test_an_interrupted_folder_goes_on_and_unchanged_files_are_not_read_again(
     (place / "third.tif").write_bytes((place / "negative.png").read_bytes())
     again = answers_of(run, place, path).set_index("file")
     assert "inverted" in again.unlike["third.tif"]
-    assert "7 of 8 files were answered before" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "4 of 8 files were answered before" in printed, "neither the changed file nor those with a problem"
+    assert len(list(tmp_path.glob("answers_before_*.csv"))) == 1 and "_before_" in printed
 
 
 def test_names_can_be_hidden(run, place, tmp_path):
@@ -257,7 +259,7 @@ def test_a_full_disk_leaves_whole_rows_and_the_next_call_goes_on(run, place, tmp
 
     with monkeypatch.context() as patched:
         patched.setattr(classify, "BATCH", 2)
-        patched.setattr(classify, "open", lambda path, *_, **__: Full(io.FileIO(path, "a")), raising=False)
+        patched.setattr(table, "open", lambda path, *_, **__: Full(io.FileIO(path, "a")), raising=False)
         with pytest.raises(runs.RunError, match=r"No space left.*is kept.*goes on from there"):
             classify.answer(run, found, path)
     assert len(pd.read_csv(path)) == 2 and path.read_text().endswith("\n")

@@ -59,7 +59,8 @@ def figures(scores, results, trained, radiographs):
     }
     validation = trained.scores("val")
     answers = pd.DataFrame({"file": list("abcde"), "score": np.linspace(0, 1, 5), "threshold": 0.5})
-    answers = answers.assign(side="above", scope="children", unlike=["", "", "", "", "it looks inverted"])
+    answers = answers.assign(scope="children", normals_scoring_higher=0.1, pneumonias_scoring_lower=0.2)
+    answers = answers.assign(side=[*["above"] * 4, ""], unlike=["", "", "", "", "it looks inverted"])
     arrays, table = radiographs.pixels[rows], radiographs.table
     line = np.linspace(1, 0.5, 5)
     clues = pd.DataFrame(

@@ -21,7 +21,7 @@ def show(axis, picture, heat=None, title="", colour="black"):
     axis.imshow(picture, cmap="gray", vmin=0, vmax=255)
     if heat is not None:
         axis.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.45)
-    axis.set_title(title, color=colour, fontsize=6)
+    axis.set_title(title, color=colour, fontsize=6, parse_math=False)  # file names may hold dollar signs
 
 
 def _cells(rows, columns, height):
@@ -69,12 +69,22 @@ def feature_maps(picture, maps):
     return figure
 
 
+def _label(answer, most):
+    """A row of `classify.answer` by its number in the table and at most so many last characters of its name.
+
+    The number tells files apart whose names end in the same way, or in letters that no font here has.
+    """
+    name = answer.file.encode("latin-1", "replace").decode("latin-1")
+    return f"{answer.Index + 1}: {name if len(name) <= most else '...' + name[-most:]}"
+
+
 @style.styled
 def answer_cards(arrays, maps, answers, validation):
     """One card per new image: the picture, where the network looks, and the score among validation scores.
 
     maps: float [n, height, width] in 0-1 (`explain.grad_cam`), or None. answers: rows of
-    `classify.answer`, in the order of arrays. validation: the run's validation scores. At most 6.
+    `classify.answer`, in the order of arrays, with the index they have there. validation: the run's
+    validation scores. At most 6.
     """
     columns = 3 if maps is None else 2
     rows = max(1, math.ceil(len(arrays) / columns))
@@ -86,12 +96,22 @@ def answer_cards(arrays, maps, answers, validation):
         places = above.subgridspec(1, len(heats))  # on its own, so that it is centred under the title
         for shown, heat in zip(places, heats, strict=True):
             show(card.add_subplot(shown, **BARE), arrays[place], heat)
-        verdict = "NOT LIKE THE TRAINING IMAGES" if answer.unlike else f"{answer.side} the threshold"
-        card.suptitle(f"{answer.file[-50:]}\nscore {answer.score:.3f}: {verdict}", fontsize=6)
+        words = [_label(answer, 50), *_verdict(answer, validation)]
+        card.suptitle("\n".join(words), fontsize=6, parse_math=False)
         _among(card.add_subplot(below), answer, validation)
     if len(answers):
         figure.supxlabel(answers.scope.iloc[0], fontsize=6, color=GREY)
     return figure
+
+
+def _verdict(answer, validation):
+    """The words of a card: what the answer is, and how usual it would be in either class."""
+    if answer.unlike:
+        return "NOT LIKE THE TRAINING IMAGES:", answer.unlike
+    normal, ill = (name.lower() for name, _ in manifest.classes(validation))
+    higher, lower = answer.normals_scoring_higher, answer.pneumonias_scoring_lower
+    usual = f"{higher:.1%} of known {normal} images score higher, {lower:.1%} of {ill} lower"
+    return f"score {answer.score:.3f}: {answer.side} the threshold", usual
 
 
 def _among(axis, answer, validation):
@@ -101,7 +121,8 @@ def _among(axis, answer, validation):
         others = validation.score[rows]
         axis.plot(others, np.full(len(others), level), "|", ms=5, mew=0.4, alpha=0.4, color=COLOURS[level])
     axis.axvline(answer.threshold, color=GREY, lw=0.8, ls="--")
-    axis.axvline(answer.score, color="black", lw=1.6)
+    if not answer.unlike:
+        axis.axvline(answer.score, color="black", lw=1.6)
     names = [label.lower() for label, _ in labels]
     axis.set(xlim=(-0.01, 1.01), ylim=(-0.8, 1.8), yticks=(0, 1), yticklabels=names)
 
@@ -110,16 +131,17 @@ def _among(axis, answer, validation):
 def contact_sheet(arrays, answers, columns=10):
     """Many new images at a glance, framed by side of the threshold; grey where the gate calls them unlike.
 
-    answers: rows of `classify.answer`, in the order of arrays.
+    answers: rows of `classify.answer`, in the order of arrays, with the index they have there.
     """
     rows = max(1, math.ceil(len(arrays) / columns))
     figure, axes = _cells(rows, columns, 24 * rows + 10)
     colours = {"below": COLOURS[0], "above": COLOURS[1]}
     for axis, picture, answer in zip(axes.flat, arrays, answers.itertuples(), strict=False):
-        show(axis, picture)
+        score = "unlike" if answer.unlike else f"{answer.score:.3f}"
+        show(axis, picture, title=f"{_label(answer, 10)}\n{score}")
+        axis.title.set_fontsize(5)
         axis.set_frame_on(True)
-        axis.spines[:].set(visible=True, lw=2, color=GREY if answer.unlike else colours[answer.side])
-        axis.set_title(f"{answer.file[-12:]}\n{answer.score:.3f}", fontsize=5)
+        axis.spines[:].set(visible=True, lw=2, color=colours.get(answer.side, GREY))
     names = "below the threshold", "above the threshold", "not like the training images"
     frames = [Patch(fill=False, lw=2, edgecolor=colour) for colour in (*COLOURS, GREY)]
     figure.legend(frames, names, loc="outside lower center", ncols=3)

@@ -1,10 +1,11 @@
 """New radiographs -> answers: a file, a folder, a zip or a Drive link into one table, in flat memory.
 
-The table grows on disk as it goes, so that an interrupted folder goes on where it stopped.
+The table (see table.py) grows on disk as it goes, so that an interrupted folder goes on where it stopped.
 """
 
 import contextlib
-import os
+import re
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -14,16 +15,36 @@ import pandas as pd
 from .. import metrics, predict, runs, workspace
 from ..data import gate, images, manifest
 from ..sources import files
+from . import summary, table
 
-COLUMNS = ["file", "score", "side", "unlike", "problem", "normals_scoring_higher", "pneumonias_scoring_lower"]
-COLUMNS += ["threshold", "scope", "run", "model", "manifest", "stamp"]
-NUMBERS = {"score", "normals_scoring_higher", "pneumonias_scoring_lower", "threshold"}
 BATCH = 256  # files between two writings of the table
 SMALLEST = 100  # pixels; the smallest side of a radiograph that can be judged
 LONGEST = 3  # times its width may a radiograph be high, or the reverse
-EXAMPLES = (
-    workspace.PROJECT / "examples" / "radiographs"
-)  # three of the public test images, see the README there
+# three of the public test images, see the README there
+EXAMPLES = workspace.PROJECT / "examples" / "radiographs"
+
+
+ADVICE = (
+    "Make space for the table, or see to it that you may write there, and run this again: it goes on from "
+    "there. Or choose another place for the table."
+)
+
+
+class Stopped(workspace.ExplainedError, KeyboardInterrupt):
+    """Stopped by hand; the message says what is done."""
+
+
+@contextlib.contextmanager
+def _in_words(place, so_far, advice):
+    """Turn what the disk or the user stops into one message. so_far: a function that says what is done."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(f"Stopped by hand. {so_far()} To go on, run this again.") from None
+    except OSError as error:
+        other = Path(error.filename or place).parent != Path(place).parent  # not what is written for `place`
+        where, reason = error.filename if other else place, error.strerror or error
+        raise runs.RunError(f"{where} cannot be used ({reason}). {so_far()} {advice}") from None
 
 
 def classify(place, to=None, run="", hide_names=False):
@@ -34,41 +55,63 @@ def classify(place, to=None, run="", hide_names=False):
     """
     ws = workspace.open_workspace()
     chosen = runs.find(ws, run)
-    path = to or target(chosen, place, ws)
-    answers = answer(chosen, open_place(chosen, place, ws, hide_names), path)
-    unlike, unusable = (answers.unlike != "").sum(), (answers.problem != "").sum()
-    print(f"{len(answers):,} files, {unlike:,} not like the training images, {unusable:,} not usable: {path}")
+    found = open_place(chosen, place, ws, hide_names)
+    path = to or target(chosen, place, ws, hide_names)
+    answers = answer(chosen, found, path)
+    print(*summary.sentences(answers), f"The table, one row for each file: {path}", sep="\n")
     return answers
 
 
 def open_place(run, place, ws, hide_names=False):
     """The files to classify: {name: (reader, stamp)}, in the order of their names.
 
-    place: a file, a folder (also nested), a zip, or a link to a file on Google Drive. hide_names: call
-    them 00001, 00002, ... wherever something is shown or written. Raises images.UnreadableImage if
-    there is nothing, runs.RunError for a run that learned from the synthetic phantom, and what
-    `drive.fetch` raises.
+    place: a file, a folder (also nested), a zip, or a link to a file on Google Drive. Names are printable
+    (see `table.printable`). hide_names: call the files 00001, 00002, ... wherever something is shown or
+    written. The stamps change when a file does, and are different for equal names in different places.
+    Files that end in .csv are tables and left out. Raises images.UnreadableImage if there is nothing,
+    runs.RunError for a run that learned from the synthetic phantom and for what the disk refuses, and
+    what `drive.fetch` raises.
     """
     if run.card["synthetic"]:
         raise runs.RunError(
             f"{run.name} learned from the synthetic phantom; its answers mean nothing on radiographs."
         )
     place = str(place).strip()
-    if place.startswith("https://"):
-        from ..sources import drive  # brings PyDrive2, which is not in every runtime
+    if not place:
+        raise images.UnreadableImage("No place is given. Name a file, a folder, a zip or a Drive link.")
+    with _in_words(place, lambda: "Nothing was answered.", "Check the path, and whether you may read there."):
+        if place.startswith("https://"):
+            from ..sources import drive  # brings PyDrive2, which is not in every runtime
 
-        place = drive.fetch(place, ws.scratch / "incoming" / drive.file_id(place))
-    place = Path(place).expanduser()
-    if not place.exists():
-        raise images.UnreadableImage(
-            f"There is nothing at {place}. Check the path, for example in the file browser."
-        )
-    found = files.every(place)
+            arriving = ws.scratch / "incoming" / drive.file_id(place)
+            place = drive.fetch(place, arriving, hide_name=hide_names)
+        place = Path(place).expanduser()
+        if not place.exists():
+            raise images.UnreadableImage(f"There is nothing at {place}. Check the path in a file browser.")
+        listed = files.every(place, hide_names)
+    found = {}
+    for name, (reader, stamp) in listed.items():
+        if not name.lower().endswith(".csv"):
+            shown = f"{len(found) + 1:05d}" if hide_names else table.printable(name)
+            found[shown] = partial(_read, reader), workspace.digest(f"{place.absolute()}/{name} {stamp}")
     if not found:
-        raise images.UnreadableImage(f"{place} is empty. Put radiographs there, as DICOM, JPEG or PNG.")
-    if hide_names:
-        found = {f"{number:05d}": file for number, file in enumerate(found.values(), start=1)}
+        raise images.UnreadableImage(
+            f"{place} is empty, or holds tables only. Put radiographs there, as DICOM, JPEG or PNG."
+        )
     return found
+
+
+def _read(reader):
+    """The bytes that a reader gives; Python's own words about a failure would tell the file's name."""
+    try:
+        return reader()
+    except images.UnreadableImage:
+        raise
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+    except Exception:  # zip archives have many ways to be damaged
+        reason = "it is damaged in the archive"
+    raise images.UnreadableImage(f"the file cannot be opened ({reason})")
 
 
 def upload(ws):
@@ -99,114 +142,71 @@ def scope(card):
     return "known for children of 1 to 5 years, AP view, one hospital"
 
 
-def target(run, place, ws):
+def target(run, place, ws, hide_names=False):
     """Where the answers about a place go: one file for each place and run.
 
     Where the folder of results cannot be written, it is elsewhere, and a sentence says where.
     """
-    place = str(place)
+    named = "" if hide_names else re.sub(r"[^\w.-]+", "_", Path(place).stem)[:40]
     folder = workspace.save_somewhere(ws.home / "answers", workspace.check_writable)
-    return folder / f"{Path(place).stem[:40]}_{workspace.digest(place)[:6]}_{run.name}.csv"
+    return folder / f"{named or 'radiographs'}_{workspace.digest(str(place))[:6]}_{run.name}.csv"
 
 
 def answer(run, found, path):
-    """Answer every file into the CSV `path`, and return it as a table with COLUMNS.
+    """Answer every file into the CSV `path`, and return it as a table with table.COLUMNS.
 
-    found: from `open_place`. A file that cannot be used gets a row with the problem in
-    words. Rows that are there already, of the same network and unchanged files, are kept. side: of the
-    threshold. unlike: why a picture is not like the training radiographs, empty if it is. Two columns
-    compare the score with those of the run's validation images: the share of normal ones that score
-    higher, and of pneumonia ones that score lower. Raises runs.RunError if `path` is another kind of file
-    or cannot be written; what is answered by then is whole.
+    found: from `open_place`. A file that cannot be used gets a row with the problem in words. Answers that
+    are there already, of the same network and unchanged files, are kept; files with a problem are read
+    again. unlike: why a picture is not like the training radiographs, empty if it is. side: of the
+    threshold, empty if unlike. Two columns compare the score with those of the run's validation images:
+    the share of normal ones that score higher, and of pneumonia ones that score lower. Raises
+    runs.RunError if `path` is another kind of file or cannot be written, and Stopped; what is answered by
+    then is whole.
     """
-    path = Path(path)
-    kept = _kept(run, found, path)
-    todo = [name for name in found if name not in set(kept.file)]
-    if len(kept):
-        print(f"{len(kept):,} of {len(found):,} files were answered before and are kept.")
-    with _in_words(path):
-        workspace.write_whole(path, _csv(kept))
-    if todo:
-        from .. import saved_models
+    path, done = Path(path).expanduser().resolve(), 0
 
-        network = saved_models.load(run.path / "model.keras")
-        known, validation, card = gate.load(run), run.scores("val"), run.card
-        threshold = card["threshold"]["value"]
-        origin = {
-            "threshold": threshold,
-            "scope": scope(card),
-            "run": run.name,
-            "model": card["model_digest"],
-            "manifest": card["manifest"],
-        }
-        pictures = images.read_many([found[name][0] for name in todo], "Classifying", _picture)
-        for first in range(0, len(todo), BATCH):
-            names = todo[first : first + BATCH]
-            rows = _answers(list(islice(pictures, len(names))), network, known, validation, threshold)
-            rows = rows.assign(file=names, stamp=[found[name][1] for name in names], **origin)
-            with _in_words(path):
-                _append(path, _csv(rows, header=False))
-    answers = _read(path).set_index("file").loc[list(found)].reset_index()
-    with contextlib.suppress(OSError):  # then the rows stay in the order in which they were answered
-        workspace.write_whole(path, _csv(answers))
+    def so_far():
+        return f"This run has answered {done:,} of {len(found):,} files; what {path} holds is kept."
+
+    with _in_words(path, so_far, ADVICE), table.alone(path):
+        card, stamps = run.card, {name: stamp for name, (_, stamp) in found.items()}
+        kept = table.begin(path, stamps, model=card["model_digest"], manifest=card["manifest"])
+        todo = [name for name in found if name not in set(kept.file)]
+        for rows in _answers_in_batches(run, found, todo):
+            table.append(path, rows)
+            done += len(rows)
+        answers = table.read(path).set_index("file").loc[list(found)].reset_index()
+        with contextlib.suppress(OSError):  # then the rows stay in the order in which they were answered
+            table.write(path, answers)
     return answers
 
 
-@contextlib.contextmanager
-def _in_words(path):
-    """Turn what keeps the table from being written into a RunError."""
-    try:
-        yield
-    except OSError as error:
-        raise runs.RunError(
-            f"{path} cannot be written ({error}). What was answered before is kept. Free some space, or "
-            "choose another place for the table, and run this again: it goes on from there."
-        ) from None
+def _answers_in_batches(run, found, todo):
+    """Tables with the answers to the files named in todo, BATCH at a time."""
+    if not todo:
+        return
+    from .. import saved_models
 
-
-def _append(path, text):
-    """Append lines to a file, all of them or none."""
-    before = path.stat().st_size
-    try:
-        with open(path, "a", encoding="utf8") as file:
-            file.write(text)
-    except OSError:
-        os.truncate(path, before)
-        raise
+    card = run.card
+    network = saved_models.load(run.path / "model.keras")
+    known, validation, threshold = gate.load(run), run.scores("val"), card["threshold"]["value"]
+    origin = {
+        "threshold": threshold,
+        "scope": scope(card),
+        "run": run.name,
+        "model": card["model_digest"],
+        "manifest": card["manifest"],
+    }
+    pictures = images.read_many([found[name][0] for name in todo], "Classifying", _picture)
+    for first in range(0, len(todo), BATCH):
+        names = todo[first : first + BATCH]
+        rows = _answers(list(islice(pictures, len(names))), network, known, validation, threshold)
+        yield rows.assign(file=names, stamp=[found[name][1] for name in names], **origin)
 
 
 def pictures_of(found, names):
     """The squashed pictures of some readable files: uint8 [n, 224, 224]."""
     return np.stack([images.read_squashed(found[name][0]()) for name in names])
-
-
-def _csv(rows, header=True):
-    rows = rows.reindex(columns=COLUMNS)
-    return rows.to_csv(index=False, header=header, float_format="%.6g", lineterminator="\n")
-
-
-def _read(path):
-    texts = {name: str for name in COLUMNS if name not in NUMBERS}
-    empty = dict.fromkeys(NUMBERS, "")  # only there a field may be missing: a file may be called NA
-    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=empty)
-
-
-def _kept(run, found, path):
-    """Rows of an earlier, perhaps interrupted answer that still hold."""
-    nothing = pd.DataFrame(columns=COLUMNS)
-    if not path.exists():
-        return nothing
-    try:
-        rows = _read(path)
-    except ValueError:  # pandas' parser errors are ValueErrors
-        rows = pd.DataFrame()
-    if not {"file", "score", "model", "stamp"} <= set(rows.columns):
-        raise runs.RunError(f"{path} exists and is no table of answers. Choose another name for the answers.")
-    if list(rows.columns) != COLUMNS:  # written by another version: answered anew
-        return nothing
-    same = (rows.model == run.card["model_digest"]) & (rows.manifest == run.card["manifest"])
-    stamps = rows.file.map({name: stamp for name, (_, stamp) in found.items()})
-    return rows[same & (rows.stamp == stamps)].drop_duplicates("file")
 
 
 def _picture(raw):
@@ -233,13 +233,15 @@ def _answers(batch, network, known, validation, threshold):
     pictures = np.stack(pictures)
     scores = predict.score_pictures(network, pictures)
     reasons = known.reasons(pictures) if known else [""] * len(pictures)
+    unlike = [shape or reason for shape, reason in zip(shapes, reasons, strict=True)]
+    sides = np.where(metrics.called(scores, threshold), "above", "below")
     # Rounded, because the last digits depend on which pictures are scored together.
     compared = scores.astype(float).round(6)
     normal, ill = (np.sort(validation.score[those].round(6)) for _, those in manifest.classes(validation))
     answers = {
         "score": scores,
-        "side": np.where(metrics.called(scores, threshold), "above", "below"),
-        "unlike": [shape or reason for shape, reason in zip(shapes, reasons, strict=True)],
+        "side": ["" if odd else side for odd, side in zip(unlike, sides, strict=True)],
+        "unlike": unlike,
         "normals_scoring_higher": 1 - np.searchsorted(normal, compared, "right") / max(len(normal), 1),
         "pneumonias_scoring_lower": np.searchsorted(ill, compared, "left") / max(len(ill), 1),
     }

@@ -75,10 +75,12 @@ def _ask(drive, what, question, *details):
         sleep(pause)
 
 
-def _find(drive, key):
+def _find(drive, key, hide_name=False):
     """The PyDrive2 file (a dictionary) with the id `key`. Raises DriveError if it cannot be downloaded."""
     file = drive.CreateFile({"id": key})
     _ask(drive, key, file.FetchMetadata)
+    if hide_name:
+        file["title"] = "The file"
     if file.get("labels", {}).get("trashed"):
         raise DriveError(
             f"{file['title']} is in the trash of Google Drive. Restore it there, and run this again."
@@ -124,14 +126,15 @@ def _download(drive, file, partial):
             bar.update(have - bar.n)
 
 
-def fetch(link, target, drive=None):
+def fetch(link, target, drive=None, hide_name=False):
     """Download a file from Drive to `target`, whole and with the right MD5, or not at all; returns `target`.
 
     link: of the file, or its id. Broken off, it goes on from `target.part`; called again for a target that
-    is right, it returns at once. drive: from `sign_in`. Raises DriveError.
+    is right, it returns at once. drive: from `sign_in`. hide_name: its name is shown nowhere. Raises
+    DriveError.
     """
     target, drive = Path(target), drive or sign_in()
-    file = _find(drive, file_id(link))
+    file = _find(drive, file_id(link), hide_name)
     partial = target.with_name(target.name + ".part")
     try:
         if target.is_file() and _md5(target) == file["md5Checksum"]:

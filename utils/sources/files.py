@@ -52,11 +52,11 @@ def _own_manifest(place, found):
     return None
 
 
-def every(place):
+def every(place, hide_names=False):
     """Each file in a folder or zip, or one file: {relative name: (reader, stamp)}; hidden ones are left out.
 
     Whether a file is an image shows only when it is read: DICOM files often have no suffix. The
-    stamp changes when the file does. Raises DataError for a damaged zip.
+    stamp changes when the file does. hide_names: print none. Raises DataError for a damaged zip.
     """
     found, left_out = {}, []
     if place.suffix.lower() == ".zip" or (place.is_file() and zipfile.is_zipfile(place)):
@@ -78,7 +78,8 @@ def every(place):
                 reader = partial(_read, path.read_bytes, facts.st_size)
                 found[path.relative_to(base).as_posix()] = reader, f"{facts.st_size} {facts.st_mtime_ns}"
     if left_out:
-        print(f"Left out: {len(left_out)} links and folders. The first: {left_out[0]}.")
+        first = "" if hide_names else f" The first: {left_out[0]}."
+        print(f"Left out: {len(left_out)} links and folders.{first}")
     return {name: found[name] for name in sorted(found) if not _is_hidden(name)}
 
 
