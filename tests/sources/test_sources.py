@@ -2,6 +2,7 @@ import io
 import shutil
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from utils import sources, workspace
 from utils.data import manifest
+from utils.data.formats import DataError
 from utils.sources import files, own_data
 from utils.sources import radiographs as finding
 from utils.sources.phantom import write_phantom
@@ -248,3 +250,19 @@ def test_a_route_that_fails_is_explained_and_the_next_one_taken(
         and "goes on from where it stopped. Going on without it" in said
     )
     assert loaded.digest == manifest.digest(manifest.read(phantom_folder / "data_manifest.csv"))
+
+
+def test_bacterial_against_viral_keeps_pictures_patients_split_and_folds(radiographs, tmp_path):
+    packed = own_data.bacterial_or_viral(radiographs, tmp_path / "two.zip")
+    own = sources.load(make_workspace(tmp_path / "home", packed, quick=False))
+    ill = radiographs.table[radiographs.table.label == "PNEUMONIA"]
+    assert own.problems.empty and own.synthetic and len(own.table) == len(own.listed) == len(ill)
+    assert [name for name, _ in manifest.classes(own.table)] == ["virus", "bacteria"]
+    assert (manifest.positives(own.table) == ill.path.str.contains("bacteria")).all()
+    for column in ("patient", "split", "fold", "fingerprint"):
+        assert own.table[column].tolist() == ill[column].tolist()
+    np.testing.assert_array_equal(own.pixels[own.table.index], radiographs.pixels[ill.index])
+    with pytest.raises(DataError, match="the public data set has both"):
+        healthy = radiographs.table[radiographs.table.label == "NORMAL"]
+        own_data.bacterial_or_viral(replace(radiographs, table=healthy), tmp_path / "none.zip")
+    assert not (tmp_path / "none.zip").exists()
