@@ -71,7 +71,26 @@ def compact(side=150, per_image=True, local=False):
     return keras.Model(inputs, two_classes(x), name="compact")
 
 
-NETWORKS = {"published": published, "compact": compact}
+def mobilenet(side=160, per_image=True, local=False):
+    """MobileNetV2 (Sandler et al. 2018) as Keras has it, 2.3 million parameters, for weights from ImageNet.
+
+    Its weights are random until a training gives it others, see `start_from` of a recipe.
+    """
+    inputs = keras.Input((side, side, 1), name="radiograph")  # [160, 160, 1], grey 0-255
+    x = normalise(inputs, per_image, local)
+    # ImageNet's pictures were given to it from -1 to 1, with a standard deviation of about 0.5.
+    x = layers.Rescaling(*((0.5, 0) if per_image else (2, -1)), name="as_imagenet")(x)
+    x = layers.Concatenate(name="grey_as_rgb")([x, x, x])  # [160, 160, 3]
+    base = keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=x)
+    for layer in base.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.9  # as in `compact`; 0.999 there would take thousands of steps to follow
+    x = layers.GlobalAveragePooling2D(name="average")(base.output)  # [5, 5, 1280] -> [1280]
+    x = layers.Dropout(0.3, name="dropout")(x)
+    return keras.Model(inputs, two_classes(x), name="mobilenet")
+
+
+NETWORKS = {"published": published, "compact": compact, "mobilenet": mobilenet}
 
 
 def normalise(x, per_image, local=False):

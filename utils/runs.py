@@ -24,6 +24,7 @@ CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the
     "finished": "false until network, validation scores and threshold are there [start, finish]",
     "recipe": "every setting of the training, see training/recipes.py",
     "changed": "settings that differ from the named recipe: [named, used]",
+    "started_from": "the trained network whose first half was kept and the rest trained on",
     "seed": "of all random numbers",
     "synthetic": "true if the radiographs are those of the synthetic phantom",
     "manifest": "digest of the manifest: names the data set",

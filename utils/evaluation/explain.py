@@ -35,16 +35,19 @@ def _last_maps(network):
 
 
 def feature_maps(network, picture):
-    """What the blocks of one of our networks make of a picture: {layer name: float [height, width, maps]}.
+    """What the blocks of a network make of a picture: {layer name: float [height, width, maps]}.
 
-    picture: uint8 [224, 224]. Taken at the end of each block.
+    picture: uint8 [224, 224]. Taken where blocks end, in front of the next convolution and after the last;
+    of maps of the same size, the last.
     """
-    ends = ("pool",) if network.name == "published" else ("stem_relu", "relu")
-    shown = [layer for layer in network.layers if layer.name.startswith(ends)]
+    side = network.input_shape[1]
+    made = {id(layer.output): layer for layer in network.layers if not isinstance(layer, keras.Model)}
+    ends = [made.get(id(layer.input)) for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+    ends = [layer for layer in [*ends, _last_maps(network)] if layer in made.values()]
+    shown = {size: layer for layer in ends if (size := layer.output.shape[1]) < side}.values()
     taps = keras.Model(network.input, [layer.output for layer in shown])
-    outputs = taps(resize(picture[None], network.input_shape[1]), training=False)
-    names = [layer.name for layer in shown]
-    return {name: np.asarray(output[0], np.float32) for name, output in zip(names, outputs, strict=True)}
+    outputs = taps(resize(picture[None], side), training=False)
+    return {layer.name: np.asarray(maps[0], np.float32) for layer, maps in zip(shown, outputs, strict=True)}
 
 
 def grad_cam(network, pictures):

@@ -63,7 +63,7 @@ def bacterial_or_viral(radiographs, target):
     """
     table = radiographs.table[radiographs.table.subtype.isin(["bacteria", "virus"])]
     if table.subtype.nunique() < 2:
-        raise DataError("No bacterial and viral pneumonias are told apart here; the public data set has both.")
+        raise DataError("Nothing here tells bacterial from viral pneumonia; the public data set does.")
     names = table.path.map(lambda path: f"{PurePosixPath(path).stem}.png")
     table = table.assign(path=table.split + "/" + table.subtype + "/" + names, label=table.subtype)
     table["positive"] = (table.label == "bacteria").astype(int)

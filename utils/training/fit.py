@@ -7,12 +7,13 @@ measures it hangs on as callbacks: `watch.Validate`, `watch.ShowProgress`, `chec
 import contextlib
 import dataclasses
 import inspect
+import json
 import re
 
-from .. import backend, model, runs, workspace
+from .. import backend, model, model_config, runs, workspace
 from ..backend import keras
 from ..data import cache, images, manifest
-from . import checkpoint, mirror, recipes
+from . import checkpoint, mirror, recipes, transfer
 from .augment import Augment, MixStyle
 from .batches import Batches, class_weights
 from .finish import finish
@@ -121,8 +122,11 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
     batches = Batches(radiographs.pixels, training, recipe.batch_size, seed, recipe.mixup)
     with backend.on_all_devices():
         network = build_network(recipe)
+        _check_network(network, recipe)
+        started = transfer.start_from(recipe.start_from, network, ws) if recipe.start_from else None
         trainer = compile_network(network, recipe, len(batches), seed)
     card = _card(recipe, network, radiographs, training, validation, seed, fold)
+    card |= {"started_from": started} if started else {}
     if not afresh and (run := checkpoint.finished_but_interrupted(ws, card)):
         print(f"This training was finished before: {run.name}. For another network: START_AFRESH = True.")
         return mirror.deliver(mirror.Mirror(run, ws))
@@ -209,3 +213,21 @@ def _check(recipe, training, validation, seed):
                 f"The {part} images hold {table.label.nunique()} of the 2 classes ({len(table)} images). "
                 "Both are needed; check the images with notebook 01."
             )
+
+
+def _check_network(network, recipe):
+    """Refuse, before any work, a network of one's own that no later step could use."""
+    name, taken, given = repr(recipe.network), network.input_shape, network.output_shape
+    wanted = (None, recipe.side, recipe.side, 1), (None, 2)
+    if (taken, given) != wanted:
+        raise SettingsError(
+            f"The network {name} goes from {taken} to {given}, but must go from {wanted[0]} to {wanted[1]}: "
+            "from grey pictures to two probabilities. End it with model.two_classes(x)."
+        )
+    try:
+        model_config.cleaned(json.loads(network.to_json()))
+    except model_config.ModelError as error:
+        raise SettingsError(
+            f"The network {name} {str(error).partition('. ')[0]}. Its run could not be opened again. Use "
+            "layers of Keras alone, without Lambda and classes of your own."
+        ) from None

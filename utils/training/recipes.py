@@ -42,6 +42,7 @@ class Recipe:
     mixstyle: float = 0.0  # alpha of MixStyle behind the first two blocks; 0: none
     mixup: float = 0.0  # alpha of mixup (Zhang et al. 2018); 0: none
     ema: float = 0.0  # momentum of the running mean of the weights that is kept; 0: none
+    start_from: str = ""  # a run whose first half is kept and the rest trained on; imagenet; empty: random
     remark: str = (  # what a reader of the results has to know
         "The data handling was suggested by earlier looks at the official test set, listed in "
         "models/test_looks.csv."
@@ -105,6 +106,17 @@ RECIPES |= {
     "best_published": Recipe(name="best_published", network="published", learning_rate=1e-3, **CHOSEN),
 }
 
+# A network that has learned from the photographs of ImageNet, on small pictures, for small data.
+RECIPES["pretrained"] = Recipe(
+    name="pretrained",
+    network="mobilenet",
+    side=160,
+    batch_size=32,
+    learning_rate=1e-3,
+    start_from="imagenet",
+    **CHOSEN,
+)
+
 
 TITLES = {  # what figures call the networks; of other recipes, their names
     "published": "published network, as published",
@@ -114,6 +126,7 @@ TITLES = {  # what figures call the networks; of other recipes, their names
     "best": "compact network, our handling",
     "best_published": "published network, our handling",
     "compact_usual": "compact network, usual handling",
+    "pretrained": "MobileNetV2 from ImageNet, our handling",
 }
 
 

@@ -1,0 +1,49 @@
+"""Transfer learning: a training that starts from a trained network, for small data."""
+
+from .. import model, runs, saved_models
+from ..backend import keras
+from .recipes import SettingsError
+
+IMAGENET = "imagenet"
+
+
+def start_from(name, network, ws):
+    """Give an untrained network the weights of a trained one, and keep the first half of its layers so.
+
+    name: of a run, of a recipe with a released run, or IMAGENET, for the network `mobilenet`. The last layer
+    stays random, for it answers another question; the layers between learn on (Yosinski et al. 2014, "How
+    transferable are features in deep neural networks?"). Returns what the card says of it. Raises
+    SettingsError if the weights cannot be had or do not fit, RunError or ModelError if there is no such run.
+    """
+    trained, source = _imagenet(network.input_shape[1]) if name == IMAGENET else _of_run(name, ws)
+    weights = {part.name: part.get_weights() for part in model.parts(trained) if part.weights}
+    *first, _ = [layer for layer in network.layers if layer.weights]
+    for layer in first:
+        found = weights.get(layer.name, [])
+        if [value.shape for value in found] != [value.shape for value in layer.get_weights()]:
+            raise SettingsError(
+                f"The training cannot start from {name!r}: its network is not the {network.name!r} of this "
+                f"recipe for pictures of {network.input_shape[1]} pixels (layer {layer.name} differs). "
+                "Choose a recipe with the same network, or leave START_FROM empty."
+            )
+        layer.set_weights(found)
+    for layer in first[: len(first) // 2]:
+        layer.trainable = False
+    return source
+
+
+def _imagenet(side):
+    """MobileNetV2 with the weights from ImageNet, about 9 MB, which Keras downloads once."""
+    try:
+        base = keras.applications.MobileNetV2(include_top=False, input_shape=(side, side, 3))
+    except Exception as error:  # Keras has no class of its own for it
+        raise SettingsError(
+            f"The weights from ImageNet could not be downloaded ({str(error)[:100]}). Connect this computer "
+            "to the internet and run this cell again, or choose another recipe."
+        ) from None
+    return base, "MobileNetV2 of keras.applications, trained on ImageNet"
+
+
+def _of_run(name, ws):
+    run = runs.released(name) or runs.find(ws, name)
+    return saved_models.load(run.path / "model.keras"), f"run {run.name}, network {run.card['model_digest']}"
