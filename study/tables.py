@@ -208,6 +208,15 @@ def schedules():
     return pd.DataFrame(rows).set_index("recipe")
 
 
+def small_data():
+    """Bacterial against viral pneumonia from few radiographs: mean and standard deviation over the seeds."""
+    rows = []
+    for (size, cell), part in kept.table("small_data").groupby(["per_class", "cell"], sort=False):
+        row = {"training radiographs of each": size, "start": cell, "seeds": len(part)}
+        rows.append(row | {name.capitalize(): _mean(part[name]) for name in MEASURES})
+    return pd.DataFrame(rows).set_index("training radiographs of each").rename(columns={"Auc": "AUC"})
+
+
 def sections():
     """Every generated table of the READMEs: {file: {name of the section: table}}."""
     trained = kept.read()
@@ -215,6 +224,7 @@ def sections():
     summary = summarise(table[~table.experiment.str.startswith("record")])
     study = {"record": record(table, scores), "released": released(), "schedules": schedules()}
     study["screening"] = screening(kept.table("screening"))
+    study["small data"] = small_data()
     study["block"] = block(table, scores)
     study["study"] = summary.drop(columns=["parameters", "training", "device"])
     return {PROJECT / "README.md": {"results": headlines(table, scores)}, PROJECT / "study/README.md": study}

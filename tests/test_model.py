@@ -10,7 +10,7 @@ from utils.backend import keras
 from utils.training import fit, recipes
 from utils.training.augment import Augment, MixStyle
 
-PARAMETERS = {"published": 3_715_714, "compact": 515_898}
+PARAMETERS = {"published": 3_715_714, "compact": 515_898, "mobilenet": 2_260_546}
 
 
 @pytest.fixture

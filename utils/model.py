@@ -71,16 +71,16 @@ def compact(side=150, per_image=True, local=False):
     return keras.Model(inputs, two_classes(x), name="compact")
 
 
-def mobilenet(side=160, per_image=True, local=False):
+def mobilenet(side=150, per_image=True, local=False):
     """MobileNetV2 (Sandler et al. 2018) as Keras has it, 2.3 million parameters, for weights from ImageNet.
 
     Its weights are random until a training gives it others, see `start_from` of a recipe.
     """
-    inputs = keras.Input((side, side, 1), name="radiograph")  # [160, 160, 1], grey 0-255
+    inputs = keras.Input((side, side, 1), name="radiograph")  # [150, 150, 1], grey 0-255
     x = normalise(inputs, per_image, local)
     # ImageNet's pictures were given to it from -1 to 1, with a standard deviation of about 0.5.
     x = layers.Rescaling(*((0.5, 0) if per_image else (2, -1)), name="as_imagenet")(x)
-    x = layers.Concatenate(name="grey_as_rgb")([x, x, x])  # [160, 160, 3]
+    x = layers.Concatenate(name="grey_as_rgb")([x, x, x])  # [150, 150, 3]
     base = keras.applications.MobileNetV2(include_top=False, weights=None, input_tensor=x)
     for layer in base.layers:
         if isinstance(layer, layers.BatchNormalization):

@@ -65,7 +65,7 @@ def _heat(network, inputs):
     import tensorflow as tf
 
     layer, maps = _last_maps(network), []
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:  # from the maps on, not through all layers
 
         def record(*args, **kwargs):  # the layer may lie in a model inside, where Keras gives no access
             maps.append(type(layer).call(layer, *args, **kwargs))

@@ -132,9 +132,9 @@ TITLES = {  # what figures call the networks; of other recipes, their names
 
 def title(card):
     """What figures call a network, from its card: the title of its recipe, and what was changed in that."""
-    name = card["recipe"]["name"]
-    changes = [f"{field} {used}" for field, (_, used) in card.get("changed", {}).items()]
-    return ", ".join([TITLES.get(name, name), *changes])
+    name, changed = card["recipe"]["name"], card.get("changed", {})
+    titles = {name: f"recipe {name}"} if "network" in changed else TITLES
+    return ", ".join([titles.get(name, name), *(f"{field} {used}" for field, (_, used) in changed.items())])
 
 
 class SettingsError(ExplainedError):
