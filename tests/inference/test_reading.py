@@ -91,8 +91,12 @@ def test_readers_are_measured_named_where_wrong_and_compared_with_themselves():
     assert ((found.low < found.value) & (found.value <= found.high)).all()
     assert reading.wrong(you, before) == ["", "network", "you, network", ""]
     assert reading.wrong(you, {"you": you.iloc[:1]}) == [""] * 4  # what is open is not wrong
-    after = {"you": readers_table([1.0, 0, 0, 1]).iloc[::-1].iloc[:3], "somebody else": network}
-    assert reading.changed(before, after).values.tolist() == [["you", 3, 0, 2]]
+    after = {
+        "you": readers_table([1.0, 0, 0, 1]).iloc[::-1].iloc[:3],
+        "network": readers_table([1.0, 1, 1, 1]),
+    }
+    assert reading.changed(before, after).T.to_dict("list") == {"you": [3, 0, 2], "network": [3, 1, 0]}
+    assert list(reading.changed(before, {"somebody else": network}).index) == []
 
 
 def test_networks_answer_at_the_threshold_of_their_card(trained, radiographs, rows):

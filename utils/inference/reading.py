@@ -120,13 +120,12 @@ def wrong(rows, readers):
 
 
 def changed(before, after):
-    """How many answers each reader changed: columns reader, images, to_positive, to_negative.
+    """How many answers each reader changed: columns images, to_positive, to_negative; one row a reader.
 
-    before, after: {name: answers} of the same radiographs, whose order may differ. Readers and radiographs
-    that are in one of them only are left out.
+    before, after: {name: answers}, whose order may differ. Only readers who are in both count, and
+    radiographs that all of these answered both times.
     """
-    found = []
-    for name in filter(after.__contains__, before):
-        change = (after[name].score - before[name].score).dropna()
-        found.append((name, len(change), (change > 0).sum(), (change < 0).sum()))
-    return pd.DataFrame(found, columns=["reader", "images", "to_positive", "to_negative"])
+    both = [name for name in before if name in after]
+    change = pd.DataFrame({name: after[name].score - before[name].score for name in both}).dropna()
+    counts = {"images": len(change), "to_positive": (change > 0).sum(), "to_negative": (change < 0).sum()}
+    return pd.DataFrame(counts, index=pd.Index(both, name="reader"))
