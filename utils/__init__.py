@@ -12,7 +12,7 @@ training/             notebook 3        recipes (all settings), fit, augment, ba
 evaluation/           notebook 4        evaluation and compare (scores to findings), explain (where a network
                                         looks), errors (where they are), perturbations and stress (changed
                                         pictures), adapt (models from elsewhere)
-inference/            notebook 5        classify (new radiographs to answers), table (how they are kept)
+inference/            notebook 5        classify (new radiographs to answers), table (how they are kept), page
 report/               notebook 4        documents (all of an evaluation, one zip), content (its words, from
                                         templates/), tables, formats (LaTeX, browser), word (Word)
 figures/              all               data in, Figure out

@@ -173,9 +173,7 @@ def test_unfit_files_get_a_reason_without_patient_data(entries, reason):
     ["TORAX", "Tórax AP", "TORACE", "PULMON", "POUMON", "HRUDNIK", "CHEST ABDOMEN", "BABYGRAM", "KYOBU"],
 )
 def test_a_chest_in_any_language_and_what_is_not_known_is_read(part):
-    assert images.read(
-        encoded(dataset(ramp(), BodyPartExamined=part))
-    ).any()
+    assert images.read(encoded(dataset(ramp(), BodyPartExamined=part))).any()
 
 
 @pytest.mark.parametrize(
