@@ -12,8 +12,8 @@ training/             notebook 3        recipes (all settings), fit, augment, ba
 evaluation/           notebook 4        evaluation and compare (scores to findings), explain (where a network
                                         looks), errors (where they are), perturbations and stress (changed
                                         pictures), adapt (models from elsewhere)
-inference/            notebooks 5, 7    classify (new radiographs to answers), table (how they are kept), page,
-                                        reading (a person's answers beside a network's)
+inference/            notebooks 5, 7    classify (new radiographs to answers), table (how they are kept),
+                                        page, reading (a person's answers beside a network's)
 report/               notebook 4        documents (all of an evaluation, one zip), content (its words, from
                                         templates/), tables, formats (LaTeX, browser), word (Word)
 figures/              all               data in, Figure out
