@@ -40,6 +40,8 @@ ONE_LEFT_OUT = {name: recipes.recipe("fast", **changed) for name, changed in LEF
 COMPARED = {  # {experiment: (cells, seeds)}
     "record": ({"compact": recipes.recipe("best")}, SEEDS),
     "record-published": ({"published": recipes.recipe("best_published")}, SEEDS),
+    "record-tones": ({"compact": recipes.recipe("tones")}, SEEDS),  # round two
+    "record-tones-published": ({"published": recipes.recipe("tones_published")}, SEEDS),
     "2x2": (TWO_BY_TWO, SEEDS),
     "leave-one-out": (ONE_LEFT_OUT, range(3)),
 }

@@ -82,12 +82,14 @@ def counterfactual(table, label):
                 marker, colour, _ = HANDLING[handling]
                 look = {"marker": marker, "color": colour, "ls": "-" if network == "compact" else "--"}
                 called = rows.pivot_table(index="seed", columns="change", values="called")[names] * 100
-                axis.plot(KEPT, called.mean(), ms=3, label=f"{cell} handling", **look)
+                axis.plot(KEPT, called.mean(), ms=3, label=f"{cell} handling".replace("ours", "our"), **look)
                 axis.fill_between(KEPT, called.min(), called.max(), color=colour, alpha=0.15, lw=0)
     for upper, lower, title in zip(*axes, FRAMINGS.values(), strict=True):
         upper.set_title(title)
         lower.set(xlabel="kept (%)", xticks=KEPT, xlim=(102, 68))
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, handlelength=4
+    )
     return figure
 
 

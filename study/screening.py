@@ -29,6 +29,7 @@ CANDIDATES = {
     "tones exchanged": {"exchange": 1.0},
     "all tones": PHOTO | {"exchange": 1.0},
     "local contrast": {"local": True},
+    "all tones, local contrast": PHOTO | {"exchange": 1.0, "local": True},
     "uneven": {"unevenness": 0.3},
     "sharp": {"sharpening": 2.5},
     "mixstyle": {"mixstyle": 0.1},
@@ -49,7 +50,7 @@ CHECKS = {  # cells of round one, whose rank on test is known: does the criterio
     if cell in names
 }
 QUEUE = [  # (candidate, seed), in the order of training; what is in the table already is passed over
-    *((name, seed) for seed in range(3) for name in ("base", "uneven and sharp")),
+    *((name, seed) for seed in range(3) for name in ("base", "uneven and sharp", "all tones")),
     *((name, 0) for name in [*CHECKS, *CANDIDATES]),
 ]
 

@@ -24,6 +24,7 @@ from utils.sources import own_data
 PATHS = sorted((workspace.PROJECT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = {path.name: nbformat.read(path, as_version=4) for path in PATHS}
 every = pytest.mark.parametrize("name", NOTEBOOKS)
+SOLUTION = re.compile(r"<details><summary>Solution</summary>\n\n```python\n(.*?)\n```\n", re.DOTALL)
 
 
 def cells(name, kind):
@@ -100,6 +101,31 @@ def test_settings_are_few_and_shown_in_a_form(name):
 def test_prose_is_respectful(name):
     text = " ".join(cell.source for cell in cells(name, "markdown"))
     assert not re.search(r"\b(simply|just|obviously|trivial(ly)?)\b", text, re.IGNORECASE)
+
+
+def solutions(name):
+    return [code for cell in cells(name, "markdown") for code in SOLUTION.findall(cell.source)]
+
+
+def test_eight_exercises_have_a_question_minutes_and_a_short_solution():
+    teaching = (workspace.PROJECT / "notebooks" / "TEACHING.md").read_text(encoding="utf8")
+    count = 0
+    for name in NOTEBOOKS:
+        text = "\n\n".join(cell.source for cell in cells(name, "markdown"))
+        titles = re.findall(r"^\*\*(\d\.\d) (.+?)\*\* \(\d+ minutes\)\. ", text, re.MULTILINE)
+        assert [number for number, _ in titles] == [f"{int(name[:2])}.{n + 1}" for n in range(len(titles))]
+        assert len(titles) == len(solutions(name)) == text.count("<details>") == text.count("</details>")
+        assert all(f"{number} {title}" in teaching for number, title in titles)
+        assert all(len(code.splitlines()) <= 15 and "def " not in code for code in solutions(name))
+        count += len(titles)
+    assert count >= 8
+
+
+def test_the_glossary_explains_thirty_terms_that_the_notebooks_use():
+    text = (workspace.PROJECT / "notebooks" / "TEACHING.md").read_text(encoding="utf8")
+    terms = re.findall(r"^\| \*\*(.+?)\*\* \|", text.partition("## Glossary")[2], re.MULTILINE)
+    used = "\n".join(cell.source for name in NOTEBOOKS for cell in cells(name, "markdown")).lower()
+    assert len(set(terms)) == 30 and [term for term in terms if term.lower() not in used] == []
 
 
 def test_readme_names_every_notebook_and_setting():
@@ -271,7 +297,21 @@ def test_an_old_runtime_or_one_without_tensorflow_is_told_apart(monkeypatch):
     assert "no TensorFlow here" in words and "Change runtime type" in words
 
 
-def run_notebooks(names, home, **settings):
+@pytest.fixture
+def solved(tmp_path):
+    """The project with the solutions of the exercises as further cells of its notebooks."""
+    folder = tmp_path / "solved"
+    (folder / "notebooks").mkdir(parents=True)
+    for part in {*workspace.PARTS, "pyproject.toml"} - {"notebooks"}:
+        (folder / part).symlink_to(workspace.PROJECT / part)
+    for name, notebook in NOTEBOOKS.items():
+        more = [nbformat.v4.new_code_cell(code) for code in solutions(name)]
+        longer = nbformat.from_dict({**notebook, "cells": [*notebook.cells, *more]})
+        nbformat.write(longer, folder / "notebooks" / name)
+    return folder
+
+
+def run_notebooks(names, home, project=workspace.PROJECT, **settings):
     command = [
         sys.executable,
         "-m",
@@ -285,7 +325,7 @@ def run_notebooks(names, home, **settings):
     settings |= {"CXR_HOME": str(home), "CXR_QUICK": "1"}
     done = subprocess.run(
         [*command, *(f"notebooks/{name}" for name in names)],
-        cwd=workspace.PROJECT,
+        cwd=project,
         env=os.environ | settings,
         capture_output=True,
         text=True,
@@ -326,13 +366,15 @@ def test_notebook_runs_alone_on_the_phantom(name, tmp_path):
     run_notebooks([name], tmp_path / "home", PYTHONPATH=str(tmp_path))
 
 
-def test_series_runs_in_order_on_the_phantom(tmp_path):
-    run_notebooks(NOTEBOOKS, tmp_path)
+def test_series_and_solutions_run_in_order_on_the_phantom(tmp_path, solved):
+    run_notebooks(NOTEBOOKS, tmp_path, solved)
     (run,) = (tmp_path / "runs").iterdir()
     figures = {path.name for path in (run / "figures").iterdir()}
     assert {"04_roc.png", "04_roc.svg", "04_roc.pdf", "03_learning_curves.pdf"} <= figures
     assert (run / "metrics.json").exists() and (run / "tables" / "test_metrics.tex").exists()
     assert list((tmp_path / "answers").glob("radiographs_*.csv"))
+    assert {path.suffix for path in (tmp_path / "reading").iterdir()} == {".png", ".svg", ".pdf"}
+    assert list((tmp_path / "exercise/runs").iterdir()) and (tmp_path / "odd/answers.csv").exists()
     drawn = {path.stem for path in (tmp_path / "study").iterdir()}
     assert drawn == {f"06_{name}" for name in ("trace", "two_by_two", "counterfactual", "left_out", "record")}
 

@@ -7,12 +7,14 @@ data/                 notebooks 1, 2    what is in the radiographs: manifest (th
                                         like those of the training?), shortcuts (what would fool a network)
 sources/              notebook 1        where radiographs come from: folders and zips, downloads, Google
                                         Drive, own data, the phantom (synthetic ones)
-training/             notebook 3        recipes (all settings), fit, augment, batches; watch (what one sees),
-                                        checkpoint and mirror (disconnects), finish
+training/             notebook 3        recipes (all settings), fit, augment, batches, transfer (start from a
+                                        trained network); watch (what one sees), checkpoint and mirror
+                                        (disconnects), finish
 evaluation/           notebook 4        evaluation and compare (scores to findings), explain (where a network
                                         looks), errors (where they are), perturbations and stress (changed
                                         pictures), adapt (models from elsewhere)
-inference/            notebook 5        classify (new radiographs to answers), table (how they are kept)
+inference/            notebooks 5, 7    classify (new radiographs to answers), table (how they are kept),
+                                        page, reading (a person's answers beside a network's)
 report/               notebook 4        documents (all of an evaluation, one zip), content (its words, from
                                         templates/), tables, formats (LaTeX, browser), word (Word)
 figures/              all               data in, Figure out

@@ -1,4 +1,4 @@
-"""python -m utils classify PLACE | stress MODEL FOLDER | run | address URL"""
+"""python -m utils classify PLACE | page | stress MODEL FOLDER | run | address URL"""
 
 import argparse
 import os
@@ -52,6 +52,13 @@ def classify(place, to, run, hide_names):
     classify.classify(place, to, run, hide_names)
 
 
+def page(run):
+    """Show a page for a few radiographs in the browser of this computer."""
+    from .inference import page
+
+    page.show(run)
+
+
 def stress(model, folder, **settings):
     """Write what changes to radiographs do to a model's answers into a CSV file and a figure beside it."""
     from .evaluation import stress
@@ -87,6 +94,8 @@ def main():
     add("--run", default="", help="name of a run; without it the newest finished one")
     add("--to", help="the CSV file; without it one in the folder of results")
     add("--hide-names", action="store_true", help="number the files instead of naming them")
+    add = command("page", page, "answer a few radiographs on a page in the browser of this computer")
+    add("--run", default="", help="name of a run; without it the newest finished one")
     command("run", run_series, "run the notebook series from images to figures")
     add = command("stress", stress, "measure how a model's answers change if radiographs are changed")
     add("model", help="name or folder of a run, or a .keras or .h5 file")

@@ -1,6 +1,7 @@
 """DICOM radiographs made here with pydicom, and the small files that it ships for other kinds."""
 
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,7 @@ def compressed_by_gdcm(raw, syntax):
         ({"Modality": "CT", "SOPClassUID": CTImageStorage}, "says CT, not a radiograph"),
         ({"Modality": SECRET}, "says something else"),
         ({"BodyPartExamined": "HAND"}, "another part of the body"),
+        ({"BodyPartExamined": "RODILLA IZQ"}, "another part of the body"),
         ({"ViewPosition": "LL"}, "lateral"),
         ({"NumberOfFrames": 2}, "several pictures"),
         ({"Rows": 20000, "Columns": 20000}, "too many pixels"),
@@ -164,6 +166,33 @@ def test_unfit_files_get_a_reason_without_patient_data(entries, reason):
     with pytest.raises(images.UnreadableImage, match=reason) as caught:
         images.read(encoded(dataset(ramp(), **entries)))
     assert "Doe" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["TORAX", "Tórax AP", "TORACE", "PULMON", "POUMON", "HRUDNIK", "CHEST ABDOMEN", "BABYGRAM", "KYOBU"],
+)
+def test_a_chest_in_any_language_and_what_is_not_known_is_read(part):
+    assert images.read(encoded(dataset(ramp(), BodyPartExamined=part))).any()
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ({"PatientAge": "045Y"}, "an age outside 1 to 5 years"),
+        ({"PatientAge": "011M"}, "an age outside 1 to 5 years"),
+        ({"PatientAge": "020D"}, "an age outside 1 to 5 years"),
+        ({"ViewPosition": "PA"}, "a PA view"),
+        ({"PatientAge": "005Y", "ViewPosition": "AP"}, ""),
+        ({"PatientAge": "018M"}, ""),
+        ({"PatientAge": "unknown"}, ""),
+        ({}, ""),
+    ],
+)
+def test_age_and_view_tell_whether_the_scope_fits(entries, reason):
+    said = dicom.beyond(encoded(dataset(ramp(), **entries)))
+    assert reason in said and bool(said) == bool(reason)
+    assert not set(re.findall(r"\d+", said)) & {"045", "45", "11", "20"}, "nothing of the header is quoted"
 
 
 def test_files_cut_off_anywhere_get_a_reason():

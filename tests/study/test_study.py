@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import types
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import make_workspace
 
-from study import experiments, kept, probing, screening, tables
+from study import experiments, kept, probing, screening, small_data, tables
 from utils import metrics, predict, runs, workspace
 from utils.backend import keras
 from utils.data import manifest
@@ -211,3 +212,21 @@ def test_the_criterion_is_the_geometric_mean_of_the_wrongly_ordered_shares():
     shown = tables.screening(rows.join(groups).assign(specificity=0.9, sensitivity=0.8))
     assert shown["against the base"].to_dict() == {"base": 0, "b": 9}  # seed 0 against seed 0 alone
     assert shown["fold 0 / toned"].to_dict() == {"base": 0.999, "b": 0.9}
+
+
+def test_small_data_are_trained_from_both_starts_on_whole_patients_and_kept_once(
+    small_study, trained, radiographs, monkeypatch
+):
+    monkeypatch.setattr(small_data, "SIZES", (20,))
+    monkeypatch.setattr(small_data, "SEEDS", (0,))
+    monkeypatch.setattr(small_data, "STARTS", {"from scratch": "", "from a run": trained.name})
+    monkeypatch.setattr(small_data, "SETTINGS", {"epochs": 1, "batch_size": 16})
+    shutil.copytree(trained.path, small_study.runs / trained.path.name)
+    small_data.compare(radiographs, small_study)
+    rows = kept.table("small_data")
+    assert rows.cell.tolist() == ["from scratch", "from a run"] and rows.auc.between(0, 1).all()
+    assert rows.train.between(40, 44).all() and (rows.train_patients < rows.train).all()
+    assert tables.small_data().seeds.tolist() == [1, 1]
+    monkeypatch.setattr(fit, "train", None)  # nothing is trained twice
+    small_data.compare(radiographs, small_study)
+    pd.testing.assert_frame_equal(rows, kept.table("small_data"))

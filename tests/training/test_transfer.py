@@ -132,8 +132,8 @@ def test_the_network_of_the_notebook_is_trained_evaluated_and_explained_like_our
     done = run_cells("04_evaluate.ipynb", tmp_path)  # in a process that does not know the function
     assert done.returncode == 0, done.stderr[-3000:]
     made = {path.name for path in run.path.rglob("*.*")}
-    assert made >= {"scores_test.csv", "04_roc.pdf", "04_grad_cam.pdf", "04_map_checks.pdf", "04_stress.pdf"}
-    assert "A convolutional network (mine, " in (run.path / "report.md").read_text()
+    assert made >= {"scores_test.csv", "04_roc.pdf", "04_errors.pdf", "04_map_checks.pdf", "04_stress.pdf"}
+    assert "A convolutional network (mine, " in (run.path / "report.tex").read_text()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import io
 import logging
+import re
+import unicodedata
 import warnings
 
 import numpy as np
@@ -9,7 +11,17 @@ import numpy as np
 from .formats import MAX_PIXELS, TOO_LARGE, UnreadableImage
 
 RADIOGRAPHY = ("CR", "DX", "RG")  # modalities of radiographs: computed, digital, on film
-CHEST = ("CHEST", "THORAX", "LUNG", "RIB")
+# Beginnings of words in a header, without accents: English, and as hospitals elsewhere write them.
+CHEST = re.compile(r"\b(CHEST|THORA|TORA|LUNG|PULM|POUM|POLM|RIB|COST|PE[CI]?T|PECH|BRUST|HRUD|PLUC|KLATK)")
+OTHER = re.compile(
+    r"\b(ABD|BAUCH|BUIK|HAND|MANO|MAIN|FOOT|PIE|FUSS|VOET|FINGER|DEDO|TOE|WRIST|MUNEC|POIGN|POLSO|ANKLE|TOBIL"
+    r"|CHEVIL|CAVIGL|KNEE|KNIE|RODIL|GENOU|GINOC|JOELH|ELBOW|CODO|COUD|GOMIT|ELLBOG|SHOULDER|HOMBR|EPAUL|SPALL"
+    r"|OMBRO|SCHULTER|ARM|BRAZO|BRAS|FOREARM|HUMERUS|LEG|PIERN|JAMBE|GAMBA|FEMUR|TIBIA|FIBULA|HIP|CADER|HANCH"
+    r"|ANCA|HUFT|PELV|BECKEN|BACIN|BASSIN|SKULL|CRAN|SCHADEL|HEAD|TETE|CABEZ|TESTA|KOPF|NECK|CUELLO|COLLO|HALS"
+    r"|[CL]SPINE|SACR|COCC|JAW|MANDIB|MAXILL|TEETH|DENT|BREAST|MAMM)"
+)
+LATERAL = ("LL", "RL", "LATERAL", "LAT")
+YEARS = {"Y": 1, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # units of an age (DICOM PS3.5, 6.2)
 DECODERS = "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"  # kept by the people who keep pydicom
 COMPRESSED = f"it is compressed; run %pip install {DECODERS} in a cell, and then this notebook again"
 MISSING = f"for DICOM files, run %pip install pydicom {DECODERS} in a cell, and then this notebook again"
@@ -78,10 +90,10 @@ def _check(data):
     if modality and modality not in RADIOGRAPHY:
         quoted = modality if len(modality) == 2 and modality.isalpha() else "something else"
         raise UnreadableImage(f"its header says {quoted}, not a radiograph ({', '.join(RADIOGRAPHY)})")
-    part = str(data.get("BodyPartExamined", "")).upper()
-    if part and not any(word in part for word in CHEST):
+    part = _plain(data.get("BodyPartExamined", ""))
+    if OTHER.search(part) and not CHEST.search(part):  # on neither list: perhaps a chest in another language
         raise UnreadableImage("its header names another part of the body than the chest")
-    if str(data.get("ViewPosition", "")).upper() in ("LL", "RL", "LATERAL", "LAT"):
+    if _plain(data.get("ViewPosition", "")) in LATERAL:
         raise UnreadableImage(
             "its header says that it is a lateral view; networks here know frontal ones only"
         )
@@ -93,3 +105,24 @@ def _check(data):
         raise UnreadableImage("the DICOM file holds several pictures; export the one you mean")
     if data.Rows * data.Columns > MAX_PIXELS:
         raise UnreadableImage(TOO_LARGE)
+
+
+def _plain(text):
+    """An entry of a header in capital letters, without accents."""
+    return unicodedata.normalize("NFKD", str(text)).encode("ascii", "ignore").decode().upper().strip()
+
+
+def beyond(raw):
+    """Why a DICOM file is no AP view of a child of 1 to 5 years; empty if its header does not tell.
+
+    raw: the file's bytes. The words quote nothing from the header.
+    """
+    import pydicom
+
+    data = pydicom.dcmread(io.BytesIO(raw), stop_before_pixels=True, force=True)
+    age = re.fullmatch(r"(\d{1,3})([DWMY])", _plain(data.get("PatientAge", "")))
+    if age and not 1 <= int(age[1]) * YEARS[age[2]] < 6:
+        return "its header gives an age outside 1 to 5 years"
+    if _plain(data.get("ViewPosition", "")) == "PA":
+        return "its header says that it is a PA view, taken from behind"
+    return ""

@@ -99,7 +99,7 @@ def calibration(scores, validation, resamples=2000):
 
 def subgroups(scores, threshold):
     """Sensitivity or specificity of each subtype: group, metric, images, patients, value, low, high."""
-    groups = dict(list(scores.groupby("subtype")))
+    groups = dict(list(scores.groupby("subtype", sort=False)))
     described = pd.DataFrame(
         {
             "group": name,

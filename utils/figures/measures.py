@@ -73,8 +73,8 @@ def metric_intervals(results, parts):
 
 
 @style.styled
-def subgroups(table, threshold):
-    """Sensitivity or specificity of each subtype, with intervals. table: `evaluation.subgroups`."""
+def subgroups(table, threshold=None):
+    """Sensitivity or specificity of each group, with intervals. table: `evaluation.subgroups`."""
     figure, axis = style.axes_mm(ONE_COLUMN, 20 + 10 * len(table))
     for metric, colour in zip(("specificity", "sensitivity"), COLOURS, strict=True):
         y = np.flatnonzero(table.metric == metric)
@@ -82,7 +82,8 @@ def subgroups(table, threshold):
         _dots(axis, y, rows.value, rows.low, rows.high, color=colour, label=metric)
     names = [f"{row.group}\n{style.sample_size(row.images, row.patients)}" for row in table.itertuples()]
     axis.set(yticks=range(len(table)), yticklabels=names, ylim=(len(table) - 0.5, -0.5))
-    _shares(axis, min(0.95, table.low.min()), f"95 % interval, at threshold {threshold:.2f}")
+    at = f", at threshold {threshold:.2f}" if threshold is not None else ""
+    _shares(axis, min(0.95, table.low.min()), f"95 % interval{at}")
     style.legend_above(axis, at=0.4)
     texts = [f"{row.metric} of {row.group} {intervals.text(row)}" for row in table.itertuples()]
     style.describe(figure, f"Dot plot with intervals: {', '.join(texts)}.")

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from .. import metrics, predict, runs, workspace
-from ..data import gate, images, manifest
+from ..data import dicom, gate, images, manifest
 from ..sources import files
 from . import summary, table
 
 BATCH = 256  # files between two writings of the table
 SMALLEST = 100  # pixels; the smallest side of a radiograph that can be judged
+CHILDREN = "known for children of 1 to 5 years, AP view, one hospital"  # a scope
 LONGEST = 3  # times its width may a radiograph be high, or the reverse
 # three of the public test images, see the README there
 EXAMPLES = workspace.PROJECT / "examples" / "radiographs"
@@ -139,7 +140,7 @@ def scope(card):
         return "SYNTHETIC PHANTOM: the answer means nothing"
     if "adapted" in card or not manifest.is_public(card["manifest"]):
         return "known for radiographs like those of its own training data"
-    return "known for children of 1 to 5 years, AP view, one hospital"
+    return CHILDREN
 
 
 def target(run, place, ws, hide_names=False):
@@ -190,17 +191,13 @@ def _answers_in_batches(run, found, todo):
     card = run.card
     network = saved_models.load(run.path / "model.keras")
     known, validation, threshold = gate.load(run), run.scores("val"), card["threshold"]["value"]
-    origin = {
-        "threshold": threshold,
-        "scope": scope(card),
-        "run": run.name,
-        "model": card["model_digest"],
-        "manifest": card["manifest"],
-    }
+    origin = {"threshold": threshold, "scope": scope(card), "run": run.name}
+    origin |= {"model": card["model_digest"], "manifest": card["manifest"]}
     pictures = images.read_many([found[name][0] for name in todo], "Classifying", _picture)
     for first in range(0, len(todo), BATCH):
         names = todo[first : first + BATCH]
-        rows = _answers(list(islice(pictures, len(names))), network, known, validation, threshold)
+        batch = list(islice(pictures, len(names)))
+        rows = _answers(batch, network, known, validation, threshold, scope(card))
         yield rows.assign(file=names, stamp=[found[name][1] for name in names], **origin)
 
 
@@ -210,7 +207,7 @@ def pictures_of(found, names):
 
 
 def _picture(raw):
-    """What is kept of a file in memory: the squashed picture, and why it cannot be a radiograph."""
+    """What is kept of a file: the squashed picture, why it cannot be a radiograph, and `dicom.beyond`."""
     grey = images.read(raw, 2 * images.SIDE)
     height, width = grey.shape
     shape = ""
@@ -220,20 +217,21 @@ def _picture(raw):
         shape = f"it has only {width} x {height} pixels"
     elif max(grey.shape) > LONGEST * min(grey.shape):
         shape = f"it is a strip of {width} x {height} pixels"
-    return images.squash(grey), shape
+    return images.squash(grey), shape, dicom.beyond(raw) if dicom.is_dicom(raw) else ""
 
 
-def _answers(batch, network, known, validation, threshold):
+def _answers(batch, network, known, validation, threshold, scope):
     """What one batch is answered; each element of it is what `_picture` gives, or an UnreadableImage."""
     rows = pd.DataFrame({"problem": ["" if isinstance(result, tuple) else str(result) for result in batch]})
     usable = rows.index[rows.problem == ""]
     if usable.empty:
         return rows
-    pictures, shapes = zip(*[batch[place] for place in usable], strict=True)
+    pictures, shapes, headers = zip(*[batch[place] for place in usable], strict=True)
     pictures = np.stack(pictures)
     scores = predict.score_pictures(network, pictures)
     reasons = known.reasons(pictures) if known else [""] * len(pictures)
-    unlike = [shape or reason for shape, reason in zip(shapes, reasons, strict=True)]
+    headers = headers if scope == CHILDREN else [""] * len(headers)
+    unlike = [next(filter(None, of), "") for of in zip(shapes, headers, reasons, strict=True)]
     sides = np.where(metrics.called(scores, threshold), "above", "below")
     # Rounded, because the last digits depend on which pictures are scored together.
     compared = scores.astype(float).round(6)

@@ -1,0 +1,113 @@
+"""The reader study: what is drawn, whose answers count, how readers are compared."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import run_cells
+
+from utils.data import manifest
+from utils.data.formats import DataError
+from utils.inference import reading
+
+
+@pytest.fixture
+def rows(radiographs):
+    return reading.draw(radiographs.table)
+
+
+def marks_of(rows, *marks):
+    return [*marks, *["?"] * (20 - len(marks))]
+
+
+def test_drawn_are_validation_images_one_a_patient_and_as_many_of_each_class(radiographs, rows):
+    assert rows.patient.is_unique and (rows.fold == 0).all()
+    counts = np.bincount(manifest.positives(rows))
+    assert counts[0] == counts[1] and 3 <= counts[0] <= 10
+    assert rows.equals(reading.draw(radiographs.table))
+    assert not rows.equals(reading.draw(radiographs.table, seed=1))
+    assert len(reading.draw(radiographs.table, each=2)) == 4
+    assert not (np.diff(manifest.positives(rows)) >= 0).all()  # the order does not tell the class
+
+
+def test_one_class_cannot_be_read(radiographs):
+    with pytest.raises(DataError, match="one class only"):
+        reading.draw(radiographs.table.query("label == 'NORMAL'"))
+
+
+def test_marks_are_kept_go_on_later_and_are_never_those_of_other_pictures(
+    radiographs, rows, tmp_path, capsys
+):
+    pictures = radiographs.pixels[rows.index]
+    reader, answers = reading.sheet(rows, pictures, marks_of(rows, "pneumonia", "?", "normal"), tmp_path)
+    assert reader == "you" and answers.score.tolist() == [1, 0]
+    assert answers.index.tolist() == [rows.index[0], rows.index[2]]
+    assert f"2 of {len(rows)} are marked by you" in capsys.readouterr().out
+    reader, answers = reading.sheet(rows, pictures, marks_of(rows, "normal", "normal"), tmp_path)  # later
+    assert reader == "you" and answers.score.tolist() == [0, 0, 0]
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    reader, _ = reading.sheet(rows, 255 - pictures, marks_of(rows), tmp_path)
+    assert reader == "brightness rule" and "not of a person" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("content", ["", "number,path\n1,a\n", "number,path,mark\n1,a,normal\n", "\xff\x00"])
+def test_a_damaged_sheet_is_named_and_left_as_it_is(content, radiographs, rows, tmp_path):
+    pictures = radiographs.pixels[rows.index]
+    reading.sheet(rows, pictures, marks_of(rows, "normal"), tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_text(content, encoding="latin-1")
+    with pytest.raises(DataError, match="not an answer sheet"):
+        reading.sheet(rows, pictures, marks_of(rows, "normal"), tmp_path)
+    assert file.read_text(encoding="latin-1") == content
+
+
+def test_another_word_is_refused_before_anything_is_written(radiographs, rows, tmp_path):
+    with pytest.raises(DataError, match="Number 2 is marked 'maybe'"):
+        reading.sheet(rows, radiographs.pixels[rows.index], marks_of(rows, "?", "maybe"), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_rule_calls_the_half_with_the_brighter_lungs_positive():
+    pictures = np.full((4, 224, 224), 100, np.uint8)
+    for picture, grey in zip(pictures, (90, 150, 140, 60), strict=True):
+        picture[70:140, 50:85] = picture[70:140, -85:-50] = grey
+    assert reading.brighter_half(pictures).tolist() == [0, 1, 1, 0]
+    pictures[0] += 60  # all of a picture brighter is no sign
+    assert reading.brighter_half(pictures).tolist() == [0, 1, 1, 0]
+
+
+def readers_table(scores):
+    return pd.DataFrame(
+        {"label": ["NORMAL", "PNEUMONIA"] * 2, "patient": list("abcd"), "score": scores}, index=[7, 5, 9, 2]
+    )
+
+
+def test_readers_are_measured_named_where_wrong_and_compared_with_themselves():
+    you, network = readers_table([0.0, 1, 1, 1]), readers_table([0.0, 0, 1, 1])
+    before = {"you": you, "network": network}
+    found = reading.measured(before)
+    assert found.group.tolist() == ["you: normal", "you: pneumonia", "network: normal", "network: pneumonia"]
+    assert found.value.tolist() == [0.5, 1, 0.5, 0.5] and found.images.tolist() == [2] * 4
+    assert ((found.low < found.value) & (found.value <= found.high)).all()
+    assert reading.wrong(you, before) == ["", "network", "you, network", ""]
+    assert reading.wrong(you, {"you": you.iloc[:1]}) == [""] * 4  # what is open is not wrong
+    after = {
+        "you": readers_table([1.0, 0, 0, 1]).iloc[::-1].iloc[:3],
+        "network": readers_table([1.0, 1, 1, 1]),
+    }
+    assert reading.changed(before, after).T.to_dict("list") == {"you": [3, 0, 2], "network": [3, 1, 0]}
+    assert list(reading.changed(before, {"somebody else": network}).index) == []
+
+
+def test_networks_answer_at_the_threshold_of_their_card(trained, radiographs, rows):
+    answers = reading.ask({"network": trained}, radiographs.pixels[rows.index], rows)["network"]
+    stored = trained.scores("val").set_index("path").score.reindex(answers.path)
+    assert answers.score.tolist() == (stored >= trained.card["threshold"]["value"]).astype(float).tolist()
+
+
+def test_a_reader_who_marks_two_pictures_of_the_notebook_is_measured_on_these(tmp_path):
+    done = run_cells("07_read_them_yourself.ipynb", tmp_path, A01="normal", A03="pneumonia", B02="normal")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "2 of" in done.stdout and "1 of" in done.stdout and "are marked by you" in done.stdout
+    assert "The network is left out" in done.stdout  # nobody has trained on this phantom
+    assert {path.suffix for path in (tmp_path / "reading").iterdir()} == {".csv", ".png", ".svg", ".pdf"}
