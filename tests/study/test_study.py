@@ -53,7 +53,8 @@ def test_the_trace_scores_the_test_images_every_few_epochs_and_goes_on_after_a_b
 def small_study(radiographs, tmp_path, monkeypatch):
     """The study on the phantom, with one tiny cell an experiment, kept in a folder of its own."""
     monkeypatch.setattr(kept, "FOLDER", tmp_path / "kept")
-    monkeypatch.setattr(kept.manifest, "read", lambda: radiographs.listed)
+    read = manifest.read
+    monkeypatch.setattr(manifest, "read", lambda *place: read(*place) if place else radiographs.listed)
     cells = {"compact, ours": recipes.recipe("fast", epochs=1)}
     monkeypatch.setattr(experiments, "COMPARED", {"2x2": (cells, (0, 1))})
     monkeypatch.setattr(experiments, "SCHEDULES", (1,))
