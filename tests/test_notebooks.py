@@ -114,7 +114,8 @@ def test_eight_exercises_have_a_question_minutes_and_a_short_solution():
         text = "\n\n".join(cell.source for cell in cells(name, "markdown"))
         titles = re.findall(r"^\*\*(\d\.\d) (.+?)\*\* \(\d+ minutes\)\. ", text, re.MULTILINE)
         assert [number for number, _ in titles] == [f"{int(name[:2])}.{n + 1}" for n in range(len(titles))]
-        assert len(titles) == len(solutions(name)) == text.count("<details>") == text.count("</details>")
+        assert len(titles) == len(solutions(name)) == text.count("<summary>Solution</summary>")
+        assert text.count("<details>") == text.count("</details>")
         assert all(f"{number} {title}" in teaching for number, title in titles)
         assert all(len(code.splitlines()) <= 15 and "def " not in code for code in solutions(name))
         count += len(titles)

@@ -66,7 +66,7 @@ def test_schedules_are_trained_once_and_tabulated(small_network, small_study, ra
     experiments.schedules(radiographs, small_study)
     table = kept.table("schedules")
     assert table.seed.tolist() == [0, 1] and table.accuracy.between(0, 1).all()
-    assert (table.seconds > 0).all() and (table.compile_seconds > 0).all()
+    assert (table.seconds >= 0).all() and (table.compile_seconds > 0).all()
     assert " ± " in tables.schedules().to_markdown()
     experiments.schedules(radiographs, small_study)
     assert len(runs.own_runs(small_study)) == 2
