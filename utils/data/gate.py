@@ -206,14 +206,14 @@ def project(thumbnails, mean, patterns):
     return weights, off - weights @ patterns
 
 
-def describe(pixels, rows):
+def describe(pixels, rows, doing=""):
     """Thumbnails standardised to mean 0 and deviation 1, and tones: float [n, 256], float [n, 11].
 
     pixels: uint8 [any, 224, 224]. rows: n of them, described in their order in `pixels`. Tones: mean
     grey-level difference from left to right, from top to bottom, and to the neighbours; five quantiles;
-    contrast; shares of black and of white.
+    contrast; shares of black and of white. doing: what the bar says, for many rows; without it there is none.
     """
-    portions = workspace.progress(_batches(rows), "Measuring radiographs", BATCH)
+    portions = workspace.progress(_batches(rows), doing, BATCH) if doing else _batches(rows)
     thumbnails, tones = zip(*[_describe(pixels[batch]) for batch in portions], strict=True)
     return np.concatenate(thumbnails), np.concatenate(tones)
 

@@ -55,7 +55,7 @@ def _picture_facts(radiographs):
     its sharpness alone, fitted on development images; of a positive one, 1 minus that.
     """
     table = radiographs.table.sort_index()
-    _, tones = gate.describe(radiographs.pixels, table.index.to_numpy())
+    _, tones = gate.describe(radiographs.pixels, table.index.to_numpy(), "Measuring radiographs")
     across, down, fine, *quantiles, contrast, _, _ = tones.T
     contrast, quantiles = np.exp(contrast) - 1, 64 * np.array(quantiles)
     found = pd.DataFrame(
