@@ -19,12 +19,9 @@ from . import summary, table
 
 BATCH = 256  # files between two writings of the table
 SMALLEST = 100  # pixels; the smallest side of a radiograph that can be judged
-CHILDREN = "known for children of 1 to 5 years, AP view, one hospital"  # a scope
 LONGEST = 3  # times its width may a radiograph be high, or the reverse
-# three of the public test images, see the README there
-EXAMPLES = workspace.PROJECT / "examples" / "radiographs"
-
-
+CHILDREN = "known for children of 1 to 5 years, AP view, one hospital"  # the scope of the public radiographs
+EXAMPLES = workspace.PROJECT / "examples" / "radiographs"  # three of the public test images, see README there
 ADVICE = (
     "Make space for the table, or see to it that you may write there, and run this again: it goes on from "
     "there. Or choose another place for the table."
