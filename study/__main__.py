@@ -5,7 +5,7 @@ from functools import partial
 
 from utils import sources, workspace
 
-from . import experiments, probing, screening, small_data, tables
+from . import divisions, experiments, probing, screening, small_data, tables
 
 EXPERIMENTS = {
     "published": experiments.published,
@@ -13,6 +13,7 @@ EXPERIMENTS = {
     "candidates": probing.compare,
     "screening": screening.screen,
     **{name: partial(experiments.compared, name) for name in experiments.COMPARED},
+    "divisions": divisions.compare,
     "small_data": small_data.compare,
     "beside": probing.beside,
     "counterfactual": probing.counterfactual,
