@@ -50,7 +50,7 @@ def compare(radiographs, ws):
 
 
 def divided(table, testing, validation, seed):
-    """The table with columns split and fold (0: validation) drawn anew. testing, validation: see DIVISIONS."""
+    """The table with split and fold (0: validation) drawn anew. testing, validation: see DIVISIONS."""
     rng = np.random.default_rng(seed)
     table = table.copy()
     if testing:

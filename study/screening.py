@@ -49,7 +49,7 @@ CHECKS = {  # cells of round one, whose rank on test is known: does the criterio
     for cell, chosen in cells.items()
     if cell in names
 }
-PUBLISHED = {  # the published network with the handling that the compact one took over: short, see protocol.md
+PUBLISHED = {  # does what the compact network took over help the published one? A short trial.
     "published network, base": recipes.recipe("best_published", epochs=8),
     "published network, all tones": recipes.recipe("tones_published", epochs=8),
 }
