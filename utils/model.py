@@ -19,7 +19,7 @@ from .backend import keras
 layers = keras.layers
 
 
-def published(side=150, per_image=False, local=False):
+def published(side=150, per_image=False):
     """The published network: four convolutions with max-pooling, two dense layers of 512.
 
     Published: the 150x150 grey input, four convolutional layers of growing depth, each with
@@ -28,7 +28,7 @@ def published(side=150, per_image=False, local=False):
     128 filters, ReLU, dropout of 0.5 after each dense layer, pixels scaled to 0-1.
     """
     inputs = keras.Input((side, side, 1), name="radiograph")  # [150, 150, 1], grey 0-255
-    x = normalise(inputs, per_image, local)
+    x = normalise(inputs, per_image)
     # A 3x3 kernel without padding loses one pixel at each edge; the pooling then halves the picture:
     # 150 -> 148 -> 74 -> 72 -> 36 -> 34 -> 17 -> 15 -> 7. Fewer pixels, more filters: where a sign
     # lies becomes less exact, what it is more so.
@@ -45,7 +45,7 @@ def published(side=150, per_image=False, local=False):
     return keras.Model(inputs, two_classes(x), name="published")
 
 
-def compact(side=150, per_image=True, local=False):
+def compact(side=150, per_image=True):
     """A small all-convolutional network, 0.52 million parameters, for training from scratch.
 
     A strided 5x5 stem, four blocks of 3x3 convolution, max-pooling, batch normalisation and ReLU,
@@ -53,7 +53,7 @@ def compact(side=150, per_image=True, local=False):
     the picture a sign lies.
     """
     inputs = keras.Input((side, side, 1), name="radiograph")  # [150, 150, 1], grey 0-255
-    x = normalise(inputs, per_image, local)
+    x = normalise(inputs, per_image)
     # The stem takes every second pixel, which leaves a quarter of the work to all layers behind it.
     x = layers.Conv2D(24, 5, strides=2, padding="same", use_bias=False, name="stem")(x)  # [75, 75, 24]
     x = layers.BatchNormalization(momentum=0.9, name="stem_norm")(x)
@@ -71,13 +71,13 @@ def compact(side=150, per_image=True, local=False):
     return keras.Model(inputs, two_classes(x), name="compact")
 
 
-def mobilenet(side=150, per_image=True, local=False):
+def mobilenet(side=150, per_image=True):
     """MobileNetV2 (Sandler et al. 2018) as Keras has it, 2.3 million parameters, for weights from ImageNet.
 
     Its weights are random until a training gives it others, see `start_from` of a recipe.
     """
     inputs = keras.Input((side, side, 1), name="radiograph")  # [150, 150, 1], grey 0-255
-    x = normalise(inputs, per_image, local)
+    x = normalise(inputs, per_image)
     # ImageNet's pictures were given to it from -1 to 1, with a standard deviation of about 0.5.
     x = layers.Rescaling(*((0.5, 0) if per_image else (2, -1)), name="as_imagenet")(x)
     x = layers.Concatenate(name="grey_as_rgb")([x, x, x])  # [150, 150, 3]
@@ -93,32 +93,15 @@ def mobilenet(side=150, per_image=True, local=False):
 NETWORKS = {"published": published, "compact": compact, "mobilenet": mobilenet}
 
 
-def normalise(x, per_image, local=False):
-    """Pixels to 0-1; or each picture to mean 0 and standard deviation 1, whatever its exposure.
-
-    local: then also each place by the mean and the deviation of its surroundings, a quarter of the
-    side wide (local contrast normalisation: Jarrett et al. 2009).
-    """
+def normalise(x, per_image):
+    """Pixels to 0-1; or each picture to mean 0 and standard deviation 1, whatever its exposure."""
     if per_image:
         # A layer normalisation over the whole picture without learned parameters; in float32, for a
         # mean over 22,500 pixels needs the digits.
-        x = layers.LayerNormalization(
+        return layers.LayerNormalization(
             axis=(1, 2, 3), center=False, scale=False, dtype="float32", name="standardise"
         )(x)
-    else:
-        x = layers.Rescaling(1 / 255, name="scale")(x)
-    if local:
-        x = x - surroundings(x)
-        x = x / (keras.ops.sqrt(surroundings(x * x)) + 0.1)
-    return x
-
-
-def surroundings(x):
-    """The mean over a square window about each place; along rows, then columns, which is less work."""
-    for axis in (0, 1):
-        size = (x.shape[1] // 4, 1)[:: 1 - 2 * axis]
-        x = layers.AveragePooling2D(size, strides=1, padding="same", dtype="float32")(x)
-    return x
+    return layers.Rescaling(1 / 255, name="scale")(x)
 
 
 def two_classes(x):

@@ -20,17 +20,6 @@ from utils.training import checkpoint, fit, recipes, watch
 from utils.training.batches import Batches, class_weights
 
 
-def test_mixup_blends_pictures_and_targets_alike_and_can_be_repeated():
-    pixels = np.arange(0, 240, 30, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(4, 2)
-    table = pd.DataFrame({"label": ["NORMAL"] * 4 + ["PNEUMONIA"] * 4})
-    shown, targets = Batches(pixels, table, 8, seed=0, mixup=1.0)[0]
-    again, _ = Batches(pixels, table, 8, seed=0, mixup=1.0)[0]
-    np.testing.assert_array_equal(shown, again)
-    assert shown.dtype == np.uint8 and targets.sum(1) == pytest.approx(1)
-    assert ((targets > 0) & (targets < 1)).any() and np.ptp(shown, axis=(1, 2)).max() == 0
-    assert len(np.setdiff1d(shown, pixels)) > 0
-
-
 def test_a_run_folder_is_complete_and_explains_itself(trained, radiographs):
     run = trained
     card = run.card

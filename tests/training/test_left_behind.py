@@ -69,10 +69,10 @@ def test_a_truncated_card_is_restored_from_the_state(interrupted, radiographs, c
     assert f"The card of {run.name} was damaged; it is restored" in capsys.readouterr().out
 
 
-def test_a_run_from_before_a_field_of_recipes_existed_goes_on(interrupted, radiographs):
+def test_a_run_from_before_fields_of_recipes_came_and_went_goes_on(interrupted, radiographs):
     ws, run = interrupted
-    recipe = {name: value for name, value in run.card["recipe"].items() if name not in ("curve", "ema")}
-    run.update_card(recipe=recipe)
+    recipe = {name: value for name, value in run.card["recipe"].items() if name != "exchange"}
+    run.update_card(recipe=recipe | {"curve": 0.0})
     assert fit.train(FAST, radiographs, ws) == run and run.finished
 
 

@@ -37,20 +37,15 @@ class Augment(keras.layers.Layer):
         contrast=0.0,
         brightness=0.0,
         exchange=0.0,
-        curve=0.0,
         unevenness=0.0,
         sharpening=0.0,
-        marks=0.0,
-        borders=0.0,
         seed=0,
         **kwargs,
     ):
         super().__init__(dtype="float32", **kwargs)
         self.side, self.area, self.aspect, self.shift, self.rotation = side, area, aspect, shift, rotation
         self.blur, self.noise, self.contrast, self.brightness = blur, noise, contrast, brightness
-        self.exchange, self.curve = exchange, curve
-        self.unevenness, self.sharpening = unevenness, sharpening
-        self.marks, self.borders = marks, borders
+        self.exchange, self.unevenness, self.sharpening = exchange, unevenness, sharpening
         self.supports_jit = not rotation  # XLA cannot compile TensorFlow's rotation; Keras asks here
         self.random = keras.random.SeedGenerator(seed)
 
@@ -78,14 +73,8 @@ class Augment(keras.layers.Layer):
         # Tones, in ways that standardising the picture afterwards does not undo.
         if self.exchange:
             x = self.exchange_tones(x, n)
-        if self.curve:
-            x = self.bend_tones(x, n)
         if self.unevenness:
             x = x + self.uneven_exposure(n)
-        if self.marks:
-            x = self.add_mark(x, n)
-        if self.borders:
-            x = self.add_borders(x, n)
         if self.sharpening:  # unsharp masking: what a blurred copy lacks is added
             softer = ops.average_pool(x, 5, strides=1, padding="same")
             x = x + self.draw(n, 0.0, self.sharpening)[..., None] * (x - softer)
@@ -135,71 +124,14 @@ class Augment(keras.layers.Layer):
             y = y + slope * ops.clip(x - own[:, k], 0.0, width)
         return y
 
-    def bend_tones(self, x, n):
-        """A random monotone curve through black and white, of two sine waves: [n, side, side, 1]."""
-        t = ops.clip(x / 255, 0.0, 1.0)
-        for waves in (1, 2):
-            height = self.draw(n, -self.curve, self.curve)[..., None] / (2 * PI * waves)
-            x = x + 255 * height * ops.sin(PI * waves * t)
-        return x
-
     def uneven_exposure(self, n):
         """Slow random waves over the picture, in grey levels: [n, side, side, 1]."""
         heights = keras.random.uniform((n, 3, 3), -1.0, 1.0, seed=self.random)
         heights = heights * ops.array([[0.0, 1, 1], [1, 1, 1], [1, 1, 1]])  # without the constant
-        waves = ops.cos(PI * ops.arange(3, dtype="float32")[:, None] * self.places())  # [3, side]
+        places = (
+            ops.arange(self.side, dtype="float32") + 0.5
+        ) / self.side  # of pixels, in 0-1
+        waves = ops.cos(PI * ops.arange(3, dtype="float32")[:, None] * places)  # [3, side]
         field = ops.matmul(ops.transpose(waves), ops.matmul(heights, waves))  # [n, side, side]
         field = field / ops.max(ops.abs(field), axis=(1, 2), keepdims=True)
         return (255 * self.draw(n, 0.0, self.unevenness) * field)[..., None]
-
-    def add_mark(self, x, n):
-        """With a chance of `marks`, a bright striped patch, as a letter or a line of text, near the edges."""
-
-        def near(axis):
-            centre = 0.5 + ops.sign(self.draw(n, -1.0, 1.0)) * self.draw(n, 0.2, 0.45)
-            return ops.abs(ops.expand_dims(self.places(), axis) - centre) < self.draw(n, 0.02, 0.1)
-
-        stripes = ops.sin(2 * PI * self.draw(n, 10.0, 40.0) * self.places()) > 0  # [n, 1, side]
-        there = ops.logical_and(near(0), stripes)
-        there = ops.logical_and(ops.logical_and(there, near(1)), self.draw(n, 0.0, 1.0) < self.marks)
-        there = ops.cast(there, "float32")[..., None]
-        return x + there * (self.draw(n, 180.0, 255.0)[..., None] - x)
-
-    def add_borders(self, x, n):
-        """Black bands at the edges, each with a chance of 1/2, up to `borders` of the side wide."""
-
-        def inside(places):
-            low, high = (self.draw(n, -self.borders, self.borders) for _ in range(2))
-            return ops.logical_and(places >= low, places <= 1 - high)
-
-        kept = ops.logical_and(inside(self.places()[:, None]), inside(self.places()))
-        return x * ops.cast(kept, "float32")[..., None]
-
-    def places(self):
-        """The middle of each output pixel along one axis, in 0-1: [side]."""
-        return (ops.arange(self.side, dtype="float32") + 0.5) / self.side
-
-
-class MixStyle(keras.layers.Layer):
-    """Mix the mean and the deviation of each channel with those of another picture of the batch.
-
-    Features [n, height, width, channels], of half of the pictures, in training only. Zhou et al. 2021,
-    "Domain generalization with MixStyle": such statistics tell the style of a picture, not what is in it.
-    alpha: of the Beta distribution of the share that stays. seed: as of `Augment`.
-    """
-
-    def __init__(self, alpha, seed=0, **kwargs):
-        super().__init__(dtype="float32", **kwargs)
-        self.alpha, self.random = alpha, keras.random.SeedGenerator(seed)
-
-    def call(self, x, training=False):
-        if not training:
-            return x
-        shape = (ops.shape(x)[0], 1, 1, 1)
-        mean, variance = (ops.stop_gradient(v) for v in ops.moments(x, axes=(1, 2), keepdims=True))
-        deviation = ops.sqrt(variance + 1e-6)
-        stays = keras.random.beta(shape, self.alpha, self.alpha, seed=self.random)
-        stays = ops.where(keras.random.uniform(shape, seed=self.random) < 0.5, stays, 1.0)
-        # The order of a batch is random: the next picture is any other one.
-        mixed = [stays * own + (1 - stays) * ops.roll(own, 1, axis=0) for own in (mean, deviation)]
-        return (x - mean) / deviation * mixed[1] + mixed[0]

@@ -13,15 +13,14 @@ class Batches(keras.utils.PyDataset):
 
     A batch: pictures uint8 [batch_size, 224, 224], targets float32 [batch_size, 2] (normal,
     pneumonia); the last one of an epoch may be smaller. The order depends on seed and epoch alone,
-    so that a training can be repeated or resumed. mixup: 0, or alpha: each picture and its target are then
-    blended with those of another one of the batch (Zhang et al. 2018).
+    so that a training can be repeated or resumed.
     """
 
-    def __init__(self, pixels, table, batch_size, seed, mixup=0.0):
+    def __init__(self, pixels, table, batch_size, seed):
         super().__init__()
         self.pixels, self.rows = pixels, table.index.to_numpy()
         self.targets = np.eye(2, dtype=np.float32)[manifest.positives(table)]
-        self.batch_size, self.seed, self.mixup = batch_size, seed, mixup
+        self.batch_size, self.seed = batch_size, seed
         self.go_to(0)
 
     def go_to(self, epoch):
@@ -34,14 +33,7 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, step):
         chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size]
-        pictures, targets = self.pixels[self.rows[chosen]], self.targets[chosen]
-        if self.mixup:
-            rng = np.random.default_rng([self.seed, self.epoch, step])
-            share = rng.beta(self.mixup, self.mixup, (len(pictures), 1)).astype(np.float32)
-            pictures = pictures + share[..., None] * (np.roll(pictures, 1, 0) - pictures.astype(np.float32))
-            pictures = pictures.round().astype(np.uint8)
-            targets = targets + share * (np.roll(targets, 1, 0) - targets)
-        return pictures, targets
+        return self.pixels[self.rows[chosen]], self.targets[chosen]
 
     def on_epoch_end(self):
         self.go_to(self.epoch + 1)

@@ -14,7 +14,7 @@ from .. import backend, model, model_config, runs, workspace
 from ..backend import keras
 from ..data import cache, images, manifest
 from . import checkpoint, mirror, recipes, transfer
-from .augment import Augment, MixStyle
+from .augment import Augment
 from .batches import Batches, class_weights
 from .finish import finish
 from .recipes import SettingsError
@@ -28,9 +28,7 @@ def compile_network(network, recipe, steps_per_epoch, seed=0):
     """
     pictures = keras.Input((images.SIDE, images.SIDE), dtype="uint8")
     changed = augmentation(recipe, seed)(pictures)  # [n, side, side, 1]
-    trainer = keras.Model(
-        pictures, _with_mixstyle(network, recipe, changed, seed)
-    )  # [n, 2]: P(normal), P(pneumonia)
+    trainer = keras.Model(pictures, network(changed))  # [n, 2]: P(normal), P(pneumonia)
     # The learning rate is the length of a step. It rises for one epoch, while the weights are still
     # random, and then falls to 0 along a cosine (Loshchilov and Hutter 2017), so that the end is calm.
     rate, steps = recipe.learning_rate, steps_per_epoch * recipe.epochs
@@ -42,12 +40,7 @@ def compile_network(network, recipe, steps_per_epoch, seed=0):
     trainer.compile(
         # Adam scales the step of each weight by how large its gradients usually are; weight decay
         # pulls all weights a little towards 0.
-        optimizer=keras.optimizers.Adam(
-            rate,
-            weight_decay=recipe.weight_decay or None,
-            use_ema=recipe.ema > 0,  # Keras puts the mean in place of the weights when the training ends
-            ema_momentum=recipe.ema,
-        ),
+        optimizer=keras.optimizers.Adam(rate, weight_decay=recipe.weight_decay or None),
         # -log of the probability given to the right class. Smoothing by 0.1 asks for 0.95 instead of 1,
         # so that the network is not driven to be ever more certain.
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
@@ -79,22 +72,7 @@ def run_epochs(trainer, batches, recipe, weights=None, callbacks=(), first_epoch
 
 def build_network(recipe):
     """The untrained network of a recipe."""
-    local = {"local": True} if recipe.local else {}
-    return model.NETWORKS[recipe.network](recipe.side, recipe.per_image, **local)
-
-
-def _with_mixstyle(network, recipe, x, seed):
-    """The output of a network for pictures [n, side, side, 1], with MixStyle between its layers if asked for.
-
-    The layers are those of the network, so what they learn is in it; MixStyle is not.
-    """
-    if not recipe.mixstyle:
-        return network(x)
-    for layer in network.layers[1:]:
-        x = layer(x)
-        if layer.name in ("stem_relu", "relu1"):
-            x = MixStyle(recipe.mixstyle, seed)(x)
-    return x
+    return model.NETWORKS[recipe.network](recipe.side, recipe.per_image)
 
 
 def augmentation(recipe, seed=0):
@@ -119,7 +97,7 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
     validation = manifest.select(radiographs.table, "val", fold)
     _check(recipe, training, validation, seed)
     precision = backend.prepare(seed)
-    batches = Batches(radiographs.pixels, training, recipe.batch_size, seed, recipe.mixup)
+    batches = Batches(radiographs.pixels, training, recipe.batch_size, seed)
     with backend.on_all_devices():
         network = build_network(recipe)
         _check_network(network, recipe)

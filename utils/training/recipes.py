@@ -33,15 +33,8 @@ class Recipe:
     contrast: float = 0.3  # largest relative change
     brightness: float = 0.15  # largest change, share of the full range
     exchange: float = 0.0  # largest share of the way to the tones of another picture of the batch
-    curve: float = 0.0  # bend of a random monotone curve of the grey levels; 1 at most
     unevenness: float = 0.0  # largest deviation of a slowly changing exposure, share of the full range
     sharpening: float = 0.0  # largest amount of unsharp masking, how often the lost detail is added
-    marks: float = 0.0  # chance of a bright mark, as a letter, near the edges
-    borders: float = 0.0  # largest black band at an edge, share of the side
-    local: bool = False  # divide out local contrast after standardising
-    mixstyle: float = 0.0  # alpha of MixStyle behind the first two blocks; 0: none
-    mixup: float = 0.0  # alpha of mixup (Zhang et al. 2018); 0: none
-    ema: float = 0.0  # momentum of the running mean of the weights that is kept; 0: none
     start_from: str = ""  # a run whose first half is kept and the rest trained on; imagenet; empty: random
     remark: str = (  # what a reader of the results has to know
         "The data handling was suggested by earlier looks at the official test set, listed in "
@@ -50,9 +43,10 @@ class Recipe:
 
 
 def completed(stored):
-    """A recipe from a card, with the fields that are newer than the card at their defaults."""
+    """A recipe from a card: newer fields at their defaults, without those that are no more."""
     defaults = {field.name: field.default for field in dataclasses.fields(Recipe)[2:]}
-    return json.loads(json.dumps(defaults)) | stored  # tuples are lists in a card
+    known = defaults | {name: stored[name] for name in stored if name in Recipe.__dataclass_fields__}
+    return json.loads(json.dumps(known))  # tuples are lists in a card
 
 
 # The usual augmentation: turned by up to 10 degrees, shifted and zoomed by up to 10 %.
