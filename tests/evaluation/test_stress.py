@@ -283,7 +283,7 @@ def test_cropping_keeps_the_middle(kept):
 
 @pytest.mark.parametrize("kept", [80, 1.5, 0, -0.5])
 def test_a_crop_that_is_no_share_gets_words(kept):
-    with pytest.raises(DataError, match=f"A crop keeps {kept} of the height and 1.0 of the width"):
+    with pytest.raises(DataError, match=f"A crop cannot keep {kept} of the height and 1.0 of the width"):
         perturbations.crop(np.zeros((1, 224, 224), np.uint8), height=kept)
 
 

@@ -116,7 +116,7 @@ def test_readers_are_measured_named_where_wrong_and_compared_with_themselves(cap
 def test_who_reads_once_stands_in_no_comparison(capsys):
     you, network = readers_table([0.0, 1, 1, 1]).iloc[:2], readers_table([0.0, 0, 1, 1])
     both = reading.both_times({"you": you, "network": network.iloc[:2]}, {"rule": you, "network": network})
-    assert "Mark the others, too" in capsys.readouterr().out
+    assert "Mark these, too" in capsys.readouterr().out
     assert [list(side) for side in both] == [["network"]] * 2 and len(both[1]["network"]) == 2
     none = reading.both_times({"you": you}, {"rule": network})
     assert none == ({}, {}) and reading.changed(*none).empty and reading.measured(none[0]).empty
@@ -132,6 +132,6 @@ def test_a_reader_who_marks_two_pictures_of_the_notebook_is_measured_on_these(tm
     done = run_cells("07_read_them_yourself.ipynb", tmp_path, A01="normal", A03="pneumonia", B02="normal")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "2 of" in done.stdout and "1 of" in done.stdout and "are marked by you" in done.stdout
-    assert "Too few to measure" in done.stdout and "Mark the others" not in done.stdout
+    assert "Too few to measure" in done.stdout and "Mark these" not in done.stdout
     assert "The network is left out" in done.stdout  # nobody has trained on this phantom
     assert {path.suffix for path in (tmp_path / "reading").iterdir()} == {".csv", ".png", ".svg", ".pdf"}

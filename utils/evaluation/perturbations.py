@@ -24,7 +24,10 @@ def crop(pictures, height=1.0, width=1.0):
     Raises DataError unless both are shares from 0.1 to 1.
     """
     if not all(0.1 <= kept <= 1 for kept in (height, width)):
-        raise DataError(f"A crop keeps {height} of the height and {width} of the width: choose 0.1 to 1.")
+        raise DataError(
+            f"A crop cannot keep {height} of the height and {width} of the width. "
+            "Choose shares from 0.1 to 1; 0.8 is 80 %."
+        )
     inside = _middle(height, width)
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -150,7 +150,7 @@ def both_times(before, after):
     before, after: {name: answers}, whose order may differ. Says so if you answered once only.
     """
     if YOU in before.keys() ^ after.keys():
-        print("You stand in a comparison only if you mark the pictures both times. Mark the others, too.")
+        print("You marked the pictures once only, so neither you nor the rule is compared. Mark these, too.")
     names = [name for name in before if name in after]
     answered = [side[name].index for side in (before, after) for name in names]
     rows = functools.reduce(pd.Index.intersection, answered) if names else []
