@@ -7,7 +7,6 @@ and, once evaluated, scores_test.csv, metrics.json, tables/ and figures/.
 import contextlib
 import datetime
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,7 +133,7 @@ def create(ws, card):
     """Make a new run folder on the local disk with its card; a name that is taken gets a number."""
     now = datetime.datetime.now()
     seed = f"_seed{card['seed']}" if "seed" in card else ""  # of a model from elsewhere it is not known
-    name = re.sub(r"[^\w-]", "-", "_".join(_recipe(card)))  # a network of one's own may be called anything
+    name = "_".join(_recipe(card)).replace("/", "-")  # a network of one's own may be called anything
     run = Run(ws.local_runs / free_name(ws, f"{now:%Y-%m-%d_%H%M}_{name}{seed}"))
     run.path.mkdir(parents=True)
     created = now.isoformat(timespec="seconds")
