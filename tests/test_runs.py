@@ -27,6 +27,13 @@ def test_a_run_never_overwrites_another(tmp_path):
     assert len({run.path for run in made}) == 3
 
 
+def test_a_network_of_ones_own_stands_in_the_name_of_its_run(tmp_path):
+    own = card("fast") | {"changed": {"network": ["compact", "mine/2"], "epochs": [8, 2]}}
+    run = runs.create(make_workspace(tmp_path), own)
+    assert run.name.endswith("_fast_mine-2_seed0") and run.path.parent == make_workspace(tmp_path).runs
+    assert ", recipe fast with network mine/2, trained on real radiographs" in str(run)
+
+
 def test_neither_own_nor_released_run_names_notebook_03(tmp_path):
     with pytest.raises(runs.RunError, match=r"no finished run in .*runs.*models.* Run notebook 03 first"):
         runs.find(make_workspace(tmp_path))

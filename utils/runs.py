@@ -117,7 +117,12 @@ class Run:
             return f"run {self.name}, of the saved model {card['recipe']['network']} from elsewhere{state}"
         data = _what(card["synthetic"], "real radiographs")
         kind = "released run" if self.path.parent == RELEASED else "run"
-        return f"{kind} {self.name}, recipe {card['recipe']['name']}, trained on {data}{state}"
+        return f"{kind} {self.name}, recipe {' with network '.join(_recipe(card))}, trained on {data}{state}"
+
+
+def _recipe(card):
+    """The name of the recipe, and that of a network which the recipe does not have: a list of one or two."""
+    return [card["recipe"]["name"], *card.get("changed", {}).get("network", [])[1:]]
 
 
 def _what(synthetic, otherwise="radiographs"):
@@ -128,7 +133,8 @@ def create(ws, card):
     """Make a new run folder on the local disk with its card; a name that is taken gets a number."""
     now = datetime.datetime.now()
     seed = f"_seed{card['seed']}" if "seed" in card else ""  # of a model from elsewhere it is not known
-    run = Run(ws.local_runs / free_name(ws, f"{now:%Y-%m-%d_%H%M}_{card['recipe']['name']}{seed}"))
+    name = "_".join(_recipe(card)).replace("/", "-")  # a network of one's own may be called anything
+    run = Run(ws.local_runs / free_name(ws, f"{now:%Y-%m-%d_%H%M}_{name}{seed}"))
     run.path.mkdir(parents=True)
     created = now.isoformat(timespec="seconds")
     write_card(run.path, {"version": CARD_VERSION, "created": created} | card | {"finished": False})

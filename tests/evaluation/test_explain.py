@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from utils import figures
 from utils.backend import keras
 from utils.evaluation import explain
 
@@ -44,6 +45,25 @@ def test_a_convolution_in_a_model_inside_gives_the_same_map(bright_is_ill, squar
     expected = explain.grad_cam(bright_is_ill, squares[0])
     np.testing.assert_allclose(explain.grad_cam(nested, squares[0]), expected, atol=1e-5)
     assert type(bright_is_ill.layers[3]).call is bright_is_ill.layers[3].call.__func__  # left as it was
+
+
+@pytest.mark.parametrize(
+    ("middle", "sizes"),
+    [
+        ([layers.Conv2D(2, 3), layers.GlobalMaxPooling2D()], [54]),
+        ([layers.Conv2D(2, 3, padding="same"), layers.Conv2D(2, 3, padding="same"), layers.Flatten()], [56]),
+        ([layers.Flatten(), layers.Dense(2)], []),
+    ],
+)
+def test_small_networks_have_maps_or_words(middle, sizes, squares, capsys):
+    inputs = x = keras.Input((56, 56, 1))
+    for layer in middle:
+        x = layer(x)
+    network = keras.Model(inputs, layers.Dense(2, "softmax")(x), name="mine")
+    maps = explain.feature_maps(network, squares[0][0])
+    assert [block.shape for block in maps.values()] == [(size, size, 2) for size in sizes]
+    assert ("the network mine has no convolution" in capsys.readouterr().out) == (not sizes)
+    assert len(figures.pictures.feature_maps(squares[0][0], maps).axes) == 7 * (1 + len(sizes))
 
 
 def test_blanking_by_the_map_hurts_more_than_at_random(bright_is_ill, squares):

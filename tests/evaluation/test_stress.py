@@ -281,6 +281,12 @@ def test_cropping_keeps_the_middle(kept):
     assert np.ptp(perturbations.crop(pictures, width=kept)[1].astype(int)) == pytest.approx(223 * kept, abs=2)
 
 
+@pytest.mark.parametrize("kept", [80, 1.5, 0, -0.5])
+def test_a_crop_that_is_no_share_gets_words(kept):
+    with pytest.raises(DataError, match=f"A crop cannot keep {kept} of the height and 1.0 of the width"):
+        perturbations.crop(np.zeros((1, 224, 224), np.uint8), height=kept)
+
+
 def test_squeezing_loses_nothing_and_blanking_stretches_nothing():
     columns = ramp().T[None]
     narrowed = perturbations.squeeze(columns, width=0.7)[0].astype(int)

@@ -34,6 +34,12 @@ def test_one_class_cannot_be_read(radiographs):
         reading.draw(radiographs.table.query("label == 'NORMAL'"))
 
 
+@pytest.mark.parametrize("seed", [-1, 1.5, "0", 2**32])
+def test_a_seed_that_draws_nothing_gets_words(seed, radiographs):
+    with pytest.raises(DataError, match=f"The seed is {seed}; choose a whole number from 0 on"):
+        reading.draw(radiographs.table, seed=seed)
+
+
 def test_marks_are_kept_go_on_later_and_are_never_those_of_other_pictures(
     radiographs, rows, tmp_path, capsys
 ):
@@ -42,8 +48,11 @@ def test_marks_are_kept_go_on_later_and_are_never_those_of_other_pictures(
     assert reader == "you" and answers.score.tolist() == [1, 0]
     assert answers.index.tolist() == [rows.index[0], rows.index[2]]
     assert f"2 of {len(rows)} are marked by you" in capsys.readouterr().out
-    reader, answers = reading.sheet(rows, pictures, marks_of(rows, "normal", "normal"), tmp_path)  # later
-    assert reader == "you" and answers.score.tolist() == [0, 0, 0]
+    reader, answers = reading.sheet(rows, pictures, marks_of(rows), tmp_path)  # later
+    assert reader == "you" and answers.score.tolist() == [1, 0]
+    assert "marked by you, earlier. To start again, delete" in capsys.readouterr().out
+    _, answers = reading.sheet(rows, pictures, marks_of(rows, " Normal", "PNEUMONIA", None), tmp_path)
+    assert answers.score.tolist() == [0, 1]  # the third is left out now
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     reader, _ = reading.sheet(rows, 255 - pictures, marks_of(rows), tmp_path)
     assert reader == "brightness rule" and "not of a person" in capsys.readouterr().out
@@ -57,7 +66,7 @@ def test_a_damaged_sheet_is_named_and_left_as_it_is(content, radiographs, rows, 
     (file,) = tmp_path.iterdir()
     file.write_text(content, encoding="latin-1")
     with pytest.raises(DataError, match="not an answer sheet"):
-        reading.sheet(rows, pictures, marks_of(rows, "normal"), tmp_path)
+        reading.sheet(rows, pictures, marks_of(rows), tmp_path)
     assert file.read_text(encoding="latin-1") == content
 
 
@@ -77,12 +86,11 @@ def test_the_rule_calls_the_half_with_the_brighter_lungs_positive():
 
 
 def readers_table(scores):
-    return pd.DataFrame(
-        {"label": ["NORMAL", "PNEUMONIA"] * 2, "patient": list("abcd"), "score": scores}, index=[7, 5, 9, 2]
-    )
+    facts = {"path": list("wxyz"), "label": ["NORMAL", "PNEUMONIA"] * 2, "patient": list("abcd")}
+    return pd.DataFrame(facts | {"score": scores}, index=[7, 5, 9, 2])
 
 
-def test_readers_are_measured_named_where_wrong_and_compared_with_themselves():
+def test_readers_are_measured_named_where_wrong_and_compared_with_themselves(capsys):
     you, network = readers_table([0.0, 1, 1, 1]), readers_table([0.0, 0, 1, 1])
     before = {"you": you, "network": network}
     found = reading.measured(before)
@@ -90,13 +98,28 @@ def test_readers_are_measured_named_where_wrong_and_compared_with_themselves():
     assert found.value.tolist() == [0.5, 1, 0.5, 0.5] and found.images.tolist() == [2] * 4
     assert ((found.low < found.value) & (found.value <= found.high)).all()
     assert reading.wrong(you, before) == ["", "network", "you, network", ""]
+    assert "Too few to measure: fewer than 5 pictures" in capsys.readouterr().out
     assert reading.wrong(you, {"you": you.iloc[:1]}) == [""] * 4  # what is open is not wrong
+    assert list(reading.alone(before)) == ["Wrong alone: you 0, network 1 (p = 1.00)"]
+    assert list(reading.alone({"network": network, "you": you})) == [
+        "Wrong alone: network 1, you 0 (p = 1.00)"
+    ]
     after = {
         "you": readers_table([1.0, 0, 0, 1]).iloc[::-1].iloc[:3],
         "network": readers_table([1.0, 1, 1, 1]),
     }
-    assert reading.changed(before, after).T.to_dict("list") == {"you": [3, 0, 2], "network": [3, 1, 0]}
-    assert list(reading.changed(before, {"somebody else": network}).index) == []
+    both = reading.both_times(before, after)
+    assert [table.index.tolist() for side in both for table in side.values()] == [[5, 9, 2]] * 4
+    assert reading.changed(*both).T.to_dict("list") == {"you": [3, 0, 2], "network": [3, 1, 0]}
+
+
+def test_who_reads_once_stands_in_no_comparison(capsys):
+    you, network = readers_table([0.0, 1, 1, 1]).iloc[:2], readers_table([0.0, 0, 1, 1])
+    both = reading.both_times({"you": you, "network": network.iloc[:2]}, {"rule": you, "network": network})
+    assert "Mark these, too" in capsys.readouterr().out
+    assert [list(side) for side in both] == [["network"]] * 2 and len(both[1]["network"]) == 2
+    none = reading.both_times({"you": you}, {"rule": network})
+    assert none == ({}, {}) and reading.changed(*none).empty and reading.measured(none[0]).empty
 
 
 def test_networks_answer_at_the_threshold_of_their_card(trained, radiographs, rows):
@@ -109,5 +132,6 @@ def test_a_reader_who_marks_two_pictures_of_the_notebook_is_measured_on_these(tm
     done = run_cells("07_read_them_yourself.ipynb", tmp_path, A01="normal", A03="pneumonia", B02="normal")
     assert done.returncode == 0, done.stderr[-3000:]
     assert "2 of" in done.stdout and "1 of" in done.stdout and "are marked by you" in done.stdout
+    assert "Too few to measure" in done.stdout and "Mark these" not in done.stdout
     assert "The network is left out" in done.stdout  # nobody has trained on this phantom
     assert {path.suffix for path in (tmp_path / "reading").iterdir()} == {".csv", ".png", ".svg", ".pdf"}

@@ -14,6 +14,7 @@ from utils.evaluation import explain
 from utils.sources import own_data
 from utils.training import fit, recipes, transfer
 
+layers = keras.layers
 MobileNetV2 = keras.applications.MobileNetV2
 
 
@@ -65,7 +66,7 @@ def test_the_first_half_of_a_trained_network_is_kept_and_the_rest_trained(home, 
 @pytest.mark.parametrize(
     ("recipe", "start", "error", "words"),
     [
-        ("best_published", "best", recipes.SettingsError, "not the 'published' .* 150 pixels .layer conv1"),
+        ("best_published", "best", recipes.SettingsError, "not the 'published' .* 150 pixels .*layer conv1"),
         ("compact", "best_published", recipes.SettingsError, "Choose a recipe with the same network"),
         ("fast", "imagenet", recipes.SettingsError, "not the 'compact'"),
         ("fast", "nowhere", runs.RunError, "There is no run nowhere"),
@@ -124,9 +125,14 @@ def example(monkeypatch):
 def test_the_network_of_the_notebook_is_trained_evaluated_and_explained_like_ours(
     example, radiographs, tmp_path
 ):
-    names = {"recipes": recipes, "ws": make_workspace(tmp_path)}
+    names = {"recipes": recipes, "ws": make_workspace(tmp_path), "RECIPE": "fast", "changed": {}}
     exec(example, names)
     run = fit.train(names["recipe"], radiographs, names["ws"])
+    again = fit.build_network(names["recipe"])  # Keras gives its layers other names
+    transfer.start_from(run.name, again, names["ws"])
+    trained = saved_models.load(run.path / "model.keras")
+    same = [np.array_equal(*pair) for pair in zip(trained.get_weights(), again.get_weights(), strict=True)]
+    assert same == [True] * (len(same) - 2) + [False] * 2  # the weights and biases of the last layer
     assert recipes.title(run.card) == "recipe fast, network mine, epochs 2"
     maps = explain.feature_maps(explain.network_of(run), radiographs.pixels[radiographs.table.index[0]])
     assert [len(each) for each in maps.values()] == [48, 24, 12, 6]
@@ -137,12 +143,38 @@ def test_the_network_of_the_notebook_is_trained_evaluated_and_explained_like_our
     assert "A convolutional network (mine, " in (run.path / "report.tex").read_text()
 
 
+def test_a_sequential_network_becomes_one_whose_layers_can_be_looked_at(monkeypatch, radiographs):
+    def mine(side, per_image):
+        parts = [layers.Conv2D(4, 3, 2), layers.GlobalMaxPooling2D(), layers.Dense(2, "softmax")]
+        return keras.Sequential([keras.Input((side, side, 1)), *parts][not per_image :], name="mine")
+
+    monkeypatch.setitem(model.NETWORKS, "mine", mine)
+    network = fit.build_network(recipes.recipe("fast", network="mine"))
+    maps = explain.feature_maps(network, radiographs.pixels[0])
+    assert network.name == "mine" and [block.shape for block in maps.values()] == [(47, 47, 4)]
+    with pytest.raises(recipes.SettingsError, match="Begin a Sequential with keras"):
+        fit.build_network(recipes.recipe("fast", network="mine", per_image=False))
+
+
 @pytest.mark.parametrize(
     ("line", "instead", "words"),
     [
         ("model.two_classes(x)", "layers.Dense(3)(x)", r"must go from \(None, 96, 96, 1\) to \(None, 2\)"),
         ("x = model.normalise(inputs, per_image)", "x = layers.Lambda(abs)(inputs)", "Lambda.*Keras alone"),
         ("x = model.normalise(inputs, per_image)", "x = Own()(inputs)", "Own.*without Lambda and classes"),
+        ("model.two_classes(x)", "layers.Dense(2)(x)", "must give two probabilities that sum to 1"),
+        (
+            "side=150, per_image=True",
+            "side",
+            "does not fit .too many positional.*It must take two values",
+        ),
+        (
+            "return keras",
+            "keras",
+            "returns a NoneType without inputs. End it with: return",
+        ),
+        ("return keras", "return keras.Sequential([layers.Flatten()]), keras", "returns a tuple"),
+        ('model.NETWORKS["mine"] = mine', "", "no network 'mine'.*run its cell again: Setup forgets it"),
     ],
 )
 def test_a_network_that_could_not_be_used_later_is_refused_before_the_training(
@@ -152,7 +184,7 @@ def test_a_network_that_could_not_be_used_later_is_refused_before_the_training(
         def call(self, x):
             return x / 255
 
-    names = {"recipes": recipes, "ws": make_workspace(tmp_path), "Own": Own}
+    names = {"recipes": recipes, "ws": make_workspace(tmp_path), "RECIPE": "fast", "changed": {}, "Own": Own}
     exec(example.replace(line, instead), names)
     with pytest.raises(recipes.SettingsError, match=words):
         fit.train(names["recipe"], radiographs, names["ws"])

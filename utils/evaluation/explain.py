@@ -38,15 +38,19 @@ def feature_maps(network, picture):
     """What the blocks of a network make of a picture: {layer name: float [height, width, maps]}.
 
     picture: uint8 [224, 224]. Taken where blocks end, in front of the next convolution and after the last;
-    of maps of the same size, the last.
+    of maps of the same size, the last. Empty, with a sentence, if the network has no such maps.
     """
-    side = network.input_shape[1]
+    side, last = network.input_shape[1], _last_maps(network)
     made = {id(layer.output): layer for layer in network.layers if not isinstance(layer, keras.Model)}
     ends = [made.get(id(layer.input)) for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
-    ends = [layer for layer in [*ends, _last_maps(network)] if layer in made.values()]
-    shown = {size: layer for layer in ends if (size := layer.output.shape[1]) < side}.values()
+    ends = [layer for layer in [*ends, last] if layer in made.values()]
+    ends = [layer for layer in ends if layer.output.shape[1] < side or layer is last]
+    shown = {layer.output.shape[1]: layer for layer in ends}.values()
+    if not shown:
+        print(f"No feature maps: the network {network.name} has no convolution whose maps could be shown.")
+        return {}
     taps = keras.Model(network.input, [layer.output for layer in shown])
-    outputs = taps(resize(picture[None], side), training=False)
+    outputs = keras.tree.flatten(taps(resize(picture[None], side), training=False))
     return {layer.name: np.asarray(maps[0], np.float32) for layer, maps in zip(shown, outputs, strict=True)}
 
 

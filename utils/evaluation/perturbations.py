@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from ..data import images
+from ..data.formats import DataError
 from ..data.images import SIDE
 
 KEPT = 0.8  # of the area, by every change of the framing
@@ -18,7 +19,15 @@ LEFT = "what is left"  # the kind of those changes that take away most of the pi
 
 
 def crop(pictures, height=1.0, width=1.0):
-    """Keep the middle `height` and `width` (shares, 0 to 1), squashed back: lost content, zoom, stretch."""
+    """Keep the middle `height` and `width`, squashed back: lost content, zoom, stretch.
+
+    Raises DataError unless both are shares from 0.1 to 1.
+    """
+    if not all(0.1 <= kept <= 1 for kept in (height, width)):
+        raise DataError(
+            f"A crop cannot keep {height} of the height and {width} of the width. "
+            "Choose shares from 0.1 to 1; 0.8 is 80 %."
+        )
     inside = _middle(height, width)
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -3,15 +3,18 @@
 A reader's answers are a scores table whose score is 1 where the answer is the positive class, else 0.
 """
 
+import functools
+
 import numpy as np
 import pandas as pd
 
 from .. import metrics, predict, workspace
 from ..data import manifest
 from ..data.formats import DataError
-from ..evaluation import evaluation
+from ..evaluation import compare, evaluation
 
 MARKS = {"normal": 0.0, "pneumonia": 1.0, "?": np.nan}  # of own classes: the negative, the positive one
+ENOUGH = 5  # pictures of a class; the 95 % interval of 5 right answers of 5 begins at 57 %
 YOU, RULE = "you", "brightness rule"
 LUNG = {"top": 0.3, "bottom": 0.65, "inner": 0.4, "outer": 0.2}  # the middle of a lung, shares of the side
 
@@ -19,8 +22,11 @@ LUNG = {"top": 0.3, "bottom": 0.65, "inner": 0.4, "outer": 0.2}  # the middle of
 def draw(table, each=10, seed=0):
     """Validation radiographs to read: rows of a manifest, one a patient, equally many of both classes.
 
-    each: of a class, at most. They come in random order. Raises DataError if a class is missing.
+    each: of a class, at most. They come in random order. Raises DataError if a class is missing, or if the
+    seed is not a whole number from 0 on.
     """
+    if not isinstance(seed, int) or not 0 <= seed < 2**32 - 1:
+        raise DataError(f"The seed is {seed}; choose a whole number from 0 on, such as 1 or 2026.")
     one = manifest.select(table, "val").groupby("patient").sample(1, random_state=seed)
     classes = [one[rows] for _, rows in manifest.classes(one)]
     count = min(each, *map(len, classes))
@@ -34,13 +40,15 @@ def sheet(rows, pictures, marks, folder):
     """Whose answers count, and the answers without open ones: (YOU or RULE, answers). Says which it is.
 
     rows: of a manifest, in the order shown. pictures: uint8 [n, 224, 224], as shown. marks: at least n,
-    each one of MARKS. They are kept in `folder`, one CSV file for each set of pictures; where a mark is
-    open, the one kept earlier counts. Where all are open, RULE answers. Raises DataError for an unknown mark.
+    each one of MARKS, in any case; None is open, too. They are kept in `folder`, one CSV file for each set of
+    pictures. Where all are open, those kept earlier count, and if there are none, RULE answers. Raises
+    DataError for an unknown mark.
     """
     file = folder / f"sheet_{workspace.digest(pictures.tobytes())}.csv"
-    marks, kept = list(marks[: len(rows)]), _kept(file, len(rows))
+    marks = [str(mark or "?").strip().lower() for mark in marks[: len(rows)]]
+    new = marks != ["?"] * len(rows)  # as a whole: a single ? may be meant to leave a picture out
     table = pd.DataFrame({"number": range(1, len(rows) + 1), "path": rows.path.to_numpy()})
-    table["mark"] = [old if new == "?" else new for new, old in zip(marks, kept, strict=True)]
+    table["mark"] = marks if new else _kept(file, len(rows))
     if unknown := table[~table.mark.isin(MARKS)].values.tolist():
         raise DataError(
             f"Number {unknown[0][0]} is marked {unknown[0][2]!r}. Choose one of {', '.join(MARKS)}."
@@ -49,14 +57,15 @@ def sheet(rows, pictures, marks, folder):
     if np.isnan(score).all():
         print(
             "Nothing is marked. The answers are those of a rule, not of a person: the half of the pictures "
-            "with the brighter lungs is called positive."
+            "with the brighter lungs is called pneumonia."
         )
         return RULE, rows.assign(score=brighter_half(pictures))
-    if marks.count("?") < len(marks):
+    if new:
         file = workspace.save_somewhere(
             folder, lambda there: workspace.write_whole(there / file.name, table.to_csv(index=False))
         )
-    print(f"{np.isfinite(score).sum()} of {len(rows)} are marked by you, kept in {file}")
+    print(f"{np.isfinite(score).sum()} of {len(rows)} are marked by you,", end=" ")
+    print(f"kept in {file}" if new else f"earlier. To start again, delete {file}")
     return YOU, rows.assign(score=score).dropna(subset="score")
 
 
@@ -102,8 +111,13 @@ def ask(tested, pictures, rows):
 def measured(readers):
     """Specificity and sensitivity of each reader with 95 % intervals, as `evaluation.subgroups` gives them.
 
-    readers: {name: answers}.
+    readers: {name: answers}. Says so if a class has fewer than ENOUGH; the table is empty without answers.
     """
+    counts = [rows.sum() for table in readers.values() for _, rows in manifest.classes(table)]
+    if min(counts, default=0) < ENOUGH:
+        print(f"Too few to measure: fewer than {ENOUGH} pictures of a class.")
+    if not any(counts):
+        return pd.DataFrame()
     named = [
         table[rows].assign(subtype=f"{name}: {label.lower()}")
         for name, table in readers.items()
@@ -119,13 +133,35 @@ def wrong(rows, readers):
     return [", ".join(missed.columns[row]) for row in missed.reindex(rows.index).to_numpy()]
 
 
-def changed(before, after):
-    """How many answers each reader changed: columns images, to_positive, to_negative; one row a reader.
+def alone(readers):
+    """On how many pictures the first reader is wrong and another is not, and the reverse: sentences.
 
-    before, after: {name: answers}, whose order may differ. Only readers who are in both count, and
-    radiographs that all of these answered both times.
+    readers: {name: answers}, of the same pictures. p is of McNemar's exact test.
     """
-    both = [name for name in before if name in after]
-    change = pd.DataFrame({name: after[name].score - before[name].score for name in both}).dropna()
-    counts = {"images": len(change), "to_positive": (change > 0).sum(), "to_negative": (change < 0).sum()}
-    return pd.DataFrame(counts, index=pd.Index(both, name="reader"))
+    first, *others = readers
+    for other in others:
+        only_other, only_first, p = compare.discordant(readers[first], readers[other]).iloc[0]
+        yield f"Wrong alone: {first} {only_first:.0f}, {other} {only_other:.0f} (p = {p:.2f})"
+
+
+def both_times(before, after):
+    """The readers who answered both times, on the pictures that all of them answered: (before, after).
+
+    before, after: {name: answers}, whose order may differ. Says so if you answered once only.
+    """
+    if YOU in before.keys() ^ after.keys():
+        print("You marked the pictures once only, so neither you nor the rule is compared. Mark these, too.")
+    names = [name for name in before if name in after]
+    answered = [side[name].index for side in (before, after) for name in names]
+    rows = functools.reduce(pd.Index.intersection, answered) if names else []
+    return tuple({name: side[name].loc[rows] for name in names} for side in (before, after))
+
+
+def changed(before, after):
+    """How many answers each reader changed: columns images, to_pneumonia, to_normal; one row a reader.
+
+    before, after: from `both_times`.
+    """
+    change = pd.DataFrame({name: after[name].score - before[name].score for name in before})
+    counts = {"images": len(change), "to_pneumonia": (change > 0).sum(), "to_normal": (change < 0).sum()}
+    return pd.DataFrame(counts, index=pd.Index(before, name="reader"))

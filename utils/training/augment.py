@@ -128,9 +128,7 @@ class Augment(keras.layers.Layer):
         """Slow random waves over the picture, in grey levels: [n, side, side, 1]."""
         heights = keras.random.uniform((n, 3, 3), -1.0, 1.0, seed=self.random)
         heights = heights * ops.array([[0.0, 1, 1], [1, 1, 1], [1, 1, 1]])  # without the constant
-        places = (
-            ops.arange(self.side, dtype="float32") + 0.5
-        ) / self.side  # of pixels, in 0-1
+        places = (ops.arange(self.side, dtype="float32") + 0.5) / self.side  # of pixels, in 0-1
         waves = ops.cos(PI * ops.arange(3, dtype="float32")[:, None] * places)  # [3, side]
         field = ops.matmul(ops.transpose(waves), ops.matmul(heights, waves))  # [n, side, side]
         field = field / ops.max(ops.abs(field), axis=(1, 2), keepdims=True)

@@ -10,6 +10,8 @@ import inspect
 import json
 import re
 
+import numpy as np
+
 from .. import backend, model, model_config, runs, workspace
 from ..backend import keras
 from ..data import cache, images, manifest
@@ -71,8 +73,28 @@ def run_epochs(trainer, batches, recipe, weights=None, callbacks=(), first_epoch
 
 
 def build_network(recipe):
-    """The untrained network of a recipe."""
-    return model.NETWORKS[recipe.network](recipe.side, recipe.per_image)
+    """The untrained network of a recipe: [n, side, side, 1], grey 0-255, to two probabilities [n, 2].
+
+    Raises SettingsError if it is a network of one's own that no later step could use.
+    """
+    if recipe.network not in model.NETWORKS:
+        raise SettingsError(
+            f"There is no network {recipe.network!r}; choose {', '.join(model.NETWORKS)}. If it is a network "
+            "of your own, run its cell again: Setup forgets it."
+        )
+    build = model.NETWORKS[recipe.network]
+    try:
+        inspect.signature(build).bind(recipe.side, recipe.per_image)
+    except TypeError as error:
+        raise SettingsError(
+            f"The function of the network {recipe.network!r} does not fit ({error}). It must take two "
+            "values: side, in pixels, and per_image, whether each picture is standardised."
+        ) from None
+    network = build(recipe.side, recipe.per_image)
+    if isinstance(network, keras.Sequential) and network.built:  # which hides the outputs of its layers
+        network = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
+    _check_network(network, recipe)
+    return network
 
 
 def augmentation(recipe, seed=0):
@@ -100,7 +122,6 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
     batches = Batches(radiographs.pixels, training, recipe.batch_size, seed)
     with backend.on_all_devices():
         network = build_network(recipe)
-        _check_network(network, recipe)
         started = transfer.start_from(recipe.start_from, network, ws) if recipe.start_from else None
         trainer = compile_network(network, recipe, len(batches), seed)
     card = _card(recipe, network, radiographs, training, validation, seed, fold)
@@ -179,8 +200,6 @@ def _check(recipe, training, validation, seed):
         raise SettingsError(f"side is {recipe.side}; choose 46 to {images.SIDE} pixels.")
     if recipe.epochs < 1:
         raise SettingsError(f"epochs is {recipe.epochs}; a training needs at least 1.")
-    if recipe.network not in model.NETWORKS:
-        raise SettingsError(f"There is no network {recipe.network!r}; choose {', '.join(model.NETWORKS)}.")
     if not 1 <= recipe.batch_size <= len(training):
         raise SettingsError(
             f"batch_size is {recipe.batch_size}; choose 1 to {len(training)}, the training images."
@@ -195,12 +214,24 @@ def _check(recipe, training, validation, seed):
 
 def _check_network(network, recipe):
     """Refuse, before any work, a network of one's own that no later step could use."""
-    name, taken, given = repr(recipe.network), network.input_shape, network.output_shape
-    wanted = (None, recipe.side, recipe.side, 1), (None, 2)
-    if (taken, given) != wanted:
+    name, shape = repr(recipe.network), (recipe.side, recipe.side, 1)
+    if not hasattr(network, "input_shape"):
         raise SettingsError(
-            f"The network {name} goes from {taken} to {given}, but must go from {wanted[0]} to {wanted[1]}: "
-            "from grey pictures to two probabilities. End it with model.two_classes(x)."
+            f"The function of the network {name} returns a {type(network).__name__} without inputs. End it "
+            "with: return keras.Model(inputs, model.two_classes(x)). Begin a Sequential with keras.Input."
+        )
+    if (network.input_shape, network.output_shape) != ((None, *shape), (None, 2)):
+        raise SettingsError(
+            f"The network {name} goes from {network.input_shape} to {network.output_shape}, but must go from "
+            f"{(None, *shape)} to {(None, 2)}: from grey pictures to two probabilities. End it with "
+            "model.two_classes(x)."
+        )
+    pictures = np.linspace(0, 255, 2 * recipe.side**2, dtype=np.float32).reshape(2, *shape)
+    answers = np.asarray(network(pictures, training=False), np.float32)
+    if not (answers.min() >= 0 and np.allclose(answers.sum(1), 1, atol=0.01)):  # bfloat16 has 3 digits
+        raise SettingsError(
+            f"The network {name} answers a picture with {answers[0, 0]:.2f} and {answers[0, 1]:.2f}, but "
+            "must give two probabilities that sum to 1. End it with model.two_classes(x)."
         )
     try:
         model_config.cleaned(json.loads(network.to_json()))

@@ -1,5 +1,7 @@
 """Transfer learning: a training that starts from a trained network, for small data."""
 
+import itertools
+
 from .. import model, runs, saved_models
 from ..backend import keras
 from .recipes import SettingsError
@@ -12,24 +14,29 @@ def start_from(name, network, ws):
 
     name: of a run, of a recipe with a released run, or IMAGENET, for the network `mobilenet`. The last layer
     stays random, for it answers another question; the layers between learn on (Yosinski et al. 2014, "How
-    transferable are features in deep neural networks?"). Returns what the card says of it. Raises
-    SettingsError if the weights cannot be had or do not fit, RunError or ModelError if there is no such run.
+    transferable are features in deep neural networks?"). Layers belong together by their order, for Keras
+    gives new names in each session. Returns what the card says of it. Raises SettingsError if the weights
+    cannot be had or differ in shape, RunError or ModelError if there is no such run.
     """
     trained, source = _imagenet(network.input_shape[1]) if name == IMAGENET else _of_run(name, ws)
-    weights = {part.name: part.get_weights() for part in model.parts(trained) if part.weights}
-    *first, _ = [layer for layer in network.layers if layer.weights]
-    for layer in first:
-        found = weights.get(layer.name, [])
+    *first, _ = _with_weights(network)
+    for layer, other in itertools.zip_longest(first, _with_weights(trained)[: len(first)]):
+        found = other.get_weights() if other else []
         if [value.shape for value in found] != [value.shape for value in layer.get_weights()]:
             raise SettingsError(
                 f"The training cannot start from {name!r}: its network is not the {network.name!r} of this "
-                f"recipe for pictures of {network.input_shape[1]} pixels (layer {layer.name} differs). "
-                "Choose a recipe with the same network, or leave START_FROM empty."
+                f"recipe for pictures of {network.input_shape[1]} pixels (the weights of layer {layer.name} "
+                "have another shape). Choose a recipe with the same network, or leave START_FROM empty."
             )
         layer.set_weights(found)
     for layer in first[: len(first) // 2]:
         layer.trainable = False
     return source
+
+
+def _with_weights(network):
+    """The layers of a network that learn, in the order of the computation; sums are none."""
+    return [part for part in model.parts(network) if getattr(part, "weights", None)]
 
 
 def _imagenet(side):
