@@ -1,6 +1,7 @@
 """Figures of the study: tables in, Figure out."""
 
 import itertools
+import textwrap
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -21,13 +22,17 @@ PUBLISHED_KINDS = {  # by what stands in the remark: marker, face and label
     "chosen on test": ("x", "none", "published, chosen on the test set"),
 }
 NETWORKS = ("published", "compact")
-HANDLING = {"usual": ("o", GREY, -0.15), "ours": ("s", ACCENT, 0.15)}  # marker, colour, how far aside
-KEPT = (100, 90, 80, 70)  # percent of the picture
-FRAMINGS = {  # changes of the counterfactual, for a percentage kept, and how they are called
-    "height cropped to {}%": "height cropped\n(content, zoom and stretch)",
-    "both cropped to {}%": "both cropped\n(content and zoom)",
-    "squeezed to {}% of the width": "squeezed\n(stretch alone)",
-    "masked to {}% of the height": "bands masked\n(content alone)",
+HANDLING = {  # marker, colour and label
+    "usual": ("o", GREY, "usual handling"),
+    "ours": ("s", ACCENT, "our handling"),
+    "tones": ("^", "black", "our handling with tones"),
+}
+FRAMINGS = {  # changes of the counterfactual, and what is in each
+    "cropped in height": "content, zoom, stretch",
+    "cropped in width": "content, zoom, stretch",
+    "zoomed in": "content and zoom",
+    "squeezed in width": "stretch alone",
+    "blanked at top and bottom": "content alone",
 }
 
 
@@ -50,10 +55,11 @@ def two_by_two(table):
     figure, axes = axes_mm(TWO_COLUMNS, 65, 1, len(MEASURES))
     axes[1].sharey(axes[0])
     for axis, (name, title) in zip(axes, MEASURES.items(), strict=True):
-        for (handling, (marker, colour, aside)), place in itertools.product(HANDLING.items(), (0, 1)):
+        for (handling, aside), place in itertools.product((("usual", -0.15), ("ours", 0.15)), (0, 1)):
+            marker, colour, label = HANDLING[handling]
             values = table[name][table.cell == f"{NETWORKS[place]}, {handling}"]
             spread = np.linspace(-0.06, 0.06, len(values))
-            label = f"{handling} data handling".replace("ours", "our") if place == 0 else None
+            label = label if place == 0 else None
             axis.plot(place + aside + spread, values, marker, ms=3, mfc="none", color=colour, label=label)
             axis.hlines(values.mean(), place + aside - 0.11, place + aside + 0.11, color=colour, lw=2)
         axis.set(ylabel=title, xticks=(0, 1), xticklabels=NETWORKS, xlim=(-0.5, 1.5))
@@ -66,29 +72,31 @@ def two_by_two(table):
 
 @styled
 def counterfactual(table, label):
-    """Share of radiographs called pneumonia under four changes of the framing, for each cell of the 2 x 2.
+    """Share of radiographs called pneumonia under changes of the framing that keep the same area.
 
     table: 'counterfactual' of the results. label: of the radiographs. Upper row: validation; lower: test.
-    Each line is the mean over the seeds, the band goes from the lowest to the highest.
+    Each line is the mean over the seeds of a cell, the band goes from the lowest to the highest.
     """
     figure, axes = axes_mm(TWO_COLUMNS, 105, 2, len(FRAMINGS), sharex=True, sharey=True)
+    areas = [1, *sorted(table.area.dropna().unique(), reverse=True)]
+    percent = np.multiply(areas, 100)
     for (part, shown), row in zip((("val", "validation"), ("test", "test")), axes, strict=True):
         chosen = table[(table.part == part) & (table.label == label)]
         row[0].set_ylabel(f"{shown}, {label.lower()}:\ncalled pneumonia (%)")
         for axis, change in zip(row, FRAMINGS, strict=True):
-            names = ["none", *(change.format(share) for share in KEPT[1:])]
-            for cell, rows in chosen.groupby("cell"):
+            drawn = chosen[chosen.change.isin(["unchanged", change])].fillna({"area": 1})
+            for cell, rows in drawn.groupby("cell"):
                 network, handling = cell.split(", ")
-                marker, colour, _ = HANDLING[handling]
+                marker, colour, title = HANDLING[handling]
                 look = {"marker": marker, "color": colour, "ls": "-" if network == "compact" else "--"}
-                called = rows.pivot_table(index="seed", columns="change", values="called")[names] * 100
-                axis.plot(KEPT, called.mean(), ms=3, label=f"{cell} handling".replace("ours", "our"), **look)
-                axis.fill_between(KEPT, called.min(), called.max(), color=colour, alpha=0.15, lw=0)
-    for upper, lower, title in zip(*axes, FRAMINGS.values(), strict=True):
-        upper.set_title(title)
-        lower.set(xlabel="kept (%)", xticks=KEPT, xlim=(102, 68))
+                called = rows.pivot_table(index="seed", columns="area", values="called")[areas] * 100
+                axis.plot(percent, called.mean(), ms=3, label=f"{network}, {title}", **look)
+                axis.fill_between(percent, called.min(), called.max(), color=colour, alpha=0.15, lw=0)
+    for upper, lower, (change, inside) in zip(*axes, FRAMINGS.items(), strict=True):
+        upper.set_title(f"{textwrap.fill(change, 17)}\n({inside})")
+        lower.set(xlabel="area kept (%)", xticks=percent, xlim=(102, 68))
     figure.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, handlelength=4
+        *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, handlelength=4
     )
     return figure
 

@@ -23,9 +23,16 @@ TITLES = {
     "val_auc": "AUC there",
 }
 BLOCK = ("NORMAL2-IM", (195, 259))  # collection, first and last number
+RECORDS = {  # {experiment: how its networks are called}
+    "record": "compact network",
+    "record-tones": "compact network with tones",
+    "record-published": "published network",
+    "record-tones-published": "published network with tones",
+}
 HEADLINES = {  # rows of the README: (experiment, cell)
     "published network, usual data handling, 8 epochs": ("2x2", "published, usual"),
     "published network, our data handling, 24 epochs": ("record-published", "published"),
+    "compact network, our data handling with tones, 48 epochs": ("record-tones", "compact"),
     "compact network, our data handling, 48 epochs": ("record", "compact"),
 }
 
@@ -61,20 +68,53 @@ def summarise(table):
     return pd.DataFrame(rows).set_index("experiment")
 
 
-def counterfactual_summary(moved, label):
-    """Share called pneumonia as it is and with 80 % kept, for each part of the data and cell of the 2 x 2.
+def counterfactual_summary(moved, label, area=0.8):
+    """Share called pneumonia as it is and with a share of the area kept, for each part and cell.
 
     moved: the table 'counterfactual'. label: of the radiographs. The mean over the networks, and in
     brackets the widest of their 95 % intervals.
     """
-    names = {change.format(80): title.partition("\n")[0] for change, title in figures.FRAMINGS.items()}
-    names = {"none": "none"} | names
-    rows = moved[(moved.label == label) & moved.change.isin(names)].replace({"change": names})
+    names = ["unchanged", *figures.FRAMINGS]
+    rows = moved[(moved.label == label) & moved.change.isin(names) & moved.area.fillna(area).eq(area)]
     found = rows.groupby(["part", "cell", "change"]).agg(
         mean=("called", "mean"), low=("called_low", "min"), high=("called_high", "max")
     )
     texts = [f"{row.mean:.2f} ({row.low:.2f}-{row.high:.2f})" for row in found.itertuples()]
-    return pd.Series(texts, found.index).unstack()[list(names.values())]
+    return pd.Series(texts, found.index).unstack()[names]
+
+
+def turned(moved, label, part, area=0.8):
+    """Share of answers that turn, for each change (of the framing: with this area kept) and cell, in percent.
+
+    moved: the table 'counterfactual'. The mean over the networks.
+    """
+    chosen = (moved.label == label) & (moved.part == part) & (moved.change != "unchanged")
+    rows = moved[chosen & moved.area.fillna(area).eq(area)]
+    shares = rows.groupby(["change", "cell"], sort=False).flips.mean()
+    return (100 * shares.unstack()).round(1).sort_index(axis=1)
+
+
+def without_lungs():
+    """AUC of whole pictures, without their middle and of it alone: mean over the networks of a cell."""
+    rows = kept.table("without_lungs").fillna({"middle": 1})
+    names = rows.change.where(
+        rows.change == "unchanged", rows.change + [f", {share:.0%} of the area" for share in rows.middle]
+    )
+    found = rows.groupby(["part", "cell", names], sort=False).auc_value.agg(_mean).unstack()
+    found = found.sort_index(ascending=[False, True])
+    return found[names.unique()].reset_index("cell").rename_axis(columns=None)
+
+
+def divisions():
+    """The same recipe on other divisions of the images: mean and standard deviation over the seeds."""
+    rows = []
+    for (recipe, division), part in kept.table("divisions").groupby(["recipe", "division"], sort=False):
+        row = {"recipe": recipe, "division": division, "seeds": len(part)}
+        row["test images with a sibling in training"] = f"{part.siblings.mean():.0%}"
+        row |= {name.capitalize(): _mean(part[name]) for name in MEASURES}
+        row |= {TITLES["val_accuracy"]: _mean(part.val_accuracy), TITLES["val_auc"]: _mean(part.val_auc)}
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("recipe").sort_index(kind="stable").rename(columns={"Auc": "AUC"})
 
 
 def ranking(rows):
@@ -95,11 +135,15 @@ def criterion(rows):
 def screening(rows):
     """The candidates of round two, best first: means over the seeds, and the change against the base.
 
-    rows: the table 'screening'. The change is that of the criterion against the base with the same seeds;
-    the AUCs are those over all framings, healthy against ill, each from fold 0 or of strange tone.
+    rows: the table 'screening'. The change is that of the criterion against the base with the same seeds,
+    of the published network against its own. The AUCs are those over all framings, healthy against ill, each
+    from fold 0 or of strange tone.
     """
     wrong = criterion(rows)
-    change = np.log(wrong / wrong["base"].reindex(wrong.index, level="seed"))
+    bases = [
+        (name.split(", ")[0] + ", base" if "network" in name else "base", seed) for name, seed in wrong.index
+    ]
+    change = np.log(wrong / wrong.reindex(bases).to_numpy())
     found = pd.DataFrame({"seeds": wrong.groupby("candidate").size()})
     found["wrongly ordered"] = np.exp(np.log(wrong).groupby("candidate").mean())
     found["against the base"] = np.expm1(change.groupby("candidate").mean())
@@ -139,18 +183,27 @@ def headlines(table, scores):
     best = others.loc[others.accuracy.idxmax()]  # none of these was chosen on test
     name = f"best published from scratch, not chosen on test: {best.result}"
     correct = best.remark.partition("; ")[2]
-    rows.insert(-1, {"": name, "Accuracy (95 % interval)": f"{best.accuracy:.3f}, {correct}"})
+    rows.insert(-2, {"": name, "Accuracy (95 % interval)": f"{best.accuracy:.3f}, {correct}"})
     return pd.DataFrame(rows).fillna("").set_index("")
+
+
+def records(table):
+    """(name, its trainings), one pair for each configuration of the record. table: of `tabulate`."""
+    return [
+        (name, table[table.experiment == key])
+        for key, name in RECORDS.items()
+        if key in set(table.experiment)
+    ]
 
 
 def record(table, scores):
     """The published record on the official test images, and the mean over our seeds with its interval."""
     rows = pd.read_csv(kept.RECORD, dtype=str, keep_default_na=False)
     rows = rows.rename(columns={"accuracy": "Accuracy", "auc": "AUC"})
-    for cell, part in table[table.experiment.str.startswith("record")].groupby("cell", sort=False):
+    for name, part in records(table):
         found = mean_accuracy([scores[run] for run in part.run])
         rows.loc[len(rows)] = {
-            "result": f"**ours, {cell} network, mean of {len(part)} seeds**",
+            "result": f"**ours, {name}, mean of {len(part)} seeds**",
             "Accuracy": f"**{_mean(part.accuracy)}**, 95 % interval {found.low:.3f}-{found.high:.3f}",
             "AUC": _mean(part.auc),
             "remark": f"from scratch; sensitivity {part.sensitivity.mean():.3f}, specificity "
@@ -164,13 +217,13 @@ def record(table, scores):
 def block(table, scores):
     """The record with and without the block of test patients that holds about half of its errors."""
     rows = []
-    for cell, part in table[table.experiment.str.startswith("record")].groupby("cell", sort=False):
+    for called, part in records(table):
         first = scores[part.run.iloc[0]]
         number = first.patient.str.extract(BLOCK[0] + r"-(\d+)$")[0].astype(float)
         inside = number.between(*BLOCK[1])
         for where, chosen in (("all", inside.notna()), ("without", ~inside), ("alone", inside)):
             found = [metrics.measure(scores[run][chosen], 0.5) for run in part.run]
-            row = {"network": cell, "block": where, "images": chosen.sum(), "seeds": len(part)}
+            row = {"network": called, "block": where, "images": chosen.sum(), "seeds": len(part)}
             for name in MEASURES:
                 row[name] = _mean(pd.Series([each[name] for each in found]))
             rows.append(row)
@@ -224,6 +277,9 @@ def sections():
     summary = summarise(table[~table.experiment.str.startswith("record")])
     study = {"record": record(table, scores), "released": released(), "schedules": schedules()}
     study["screening"] = screening(kept.table("screening"))
+    study["turned"] = turned(kept.table("counterfactual"), "NORMAL", "val")
+    study["without lungs"] = without_lungs()
+    study["divisions"] = divisions()
     study["small data"] = small_data()
     study["block"] = block(table, scores)
     study["study"] = summary.drop(columns=["parameters", "training", "device"])
