@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,9 @@ from utils.data import manifest
 from utils.evaluation import evaluation
 from utils.sources.phantom import write_phantom
 from utils.training import recipes
+
+# Tests press Ctrl-C; a shell that starts pytest with & has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL = Path(os.environ.get("CXR_TEST_DATA", "/nowhere"))  # the folder with chest_xray and originals
 
