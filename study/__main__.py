@@ -10,12 +10,12 @@ from . import divisions, experiments, probing, screening, small_data, tables
 EXPERIMENTS = {
     "published": experiments.published,
     "schedules": experiments.schedules,
-    "candidates": probing.compare,
     "screening": screening.screen,
     **{name: partial(experiments.compared, name) for name in experiments.COMPARED},
     "divisions": divisions.compare,
     "small_data": small_data.compare,
     "beside": probing.beside,
+    "without_lungs": probing.without_lungs,
     "counterfactual": probing.counterfactual,
 }
 

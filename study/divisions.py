@@ -31,22 +31,25 @@ DIVISIONS = {  # {name: (what is drawn for testing, what for validation)}; None:
 
 def compare(radiographs, ws):
     """Train both recipes on every division, and score each on its test once: the table 'divisions'."""
-    rows, trained = [], kept.read()
+    trained = kept.read()
     for seed in SEEDS:
         for name, (testing, validation) in DIVISIONS.items():
             table = divided(radiographs.table, testing, validation, seed)
             reduced = dataclasses.replace(radiographs, table=table)
             for title, (experiment, cell) in CELLS.items():
+                if kept.has("divisions", division=name, recipe=title, seed=seed):
+                    continue
                 if name == OFFICIAL:
                     studied = {"experiment": experiment, "cell": cell}, seed
                     run = next(run for run in trained if (run.card["study"], run.card["seed"]) == studied)
+                    test = run.scores("test")
                 else:
                     remark = f"Division of the images: {name}. For comparison of divisions only."
                     chosen = dataclasses.replace(experiments.COMPARED[experiment][0][cell], remark=remark)
                     run = experiments.trained(chosen, reduced, ws, seed)
-                    predict.test_scores(run, reduced)
-                rows.append({"division": name, "recipe": title, "seed": seed} | _measured(run, table))
-                kept.write("divisions", rows)
+                    test = predict.test_scores(run, reduced)[0]
+                about = {"division": name, "recipe": title, "seed": seed}
+                kept.append("divisions", [about | _measured(run, test, table)])
 
 
 def divided(table, testing, validation, seed):
@@ -71,10 +74,10 @@ def _drawn(rows, unit, size, rng):
     return rows.index[order.rank(method="max") <= size]
 
 
-def _measured(run, table):
+def _measured(run, test, table):
     """Metrics at 0.5 on test and validation images, and how many test images have a sibling in training."""
     training = manifest.select(table, "train").patient
-    test, validation = (run.scores(part) for part in ("test", "val"))
+    validation = run.scores("val")
     row = {"train": len(training), "test": len(test), "siblings": test.patient.isin(training).mean()}
     row |= metrics.measure(test, 0.5)[tables.MEASURES].to_dict()
     found = metrics.measure(validation, 0.5)

@@ -110,8 +110,9 @@ def published(radiographs, ws):
 
 def schedules(radiographs, ws):
     """`fast` for numbers of epochs fixed before, each seed scored on test once: the table 'schedules'."""
-    rows = []
     for epochs, seed in itertools.product(SCHEDULES, SEEDS):
+        if kept.has("schedules", epochs=epochs, seed=seed):
+            continue
         chosen = recipes.recipe("fast", epochs=epochs)
         run = trained(chosen, radiographs, ws, seed, callbacks=lambda run: [compiling(run)])
         found = metrics.measure(predict.test_scores(run, radiographs)[0], 0.5)
@@ -119,8 +120,8 @@ def schedules(radiographs, ws):
         row = {"recipe": chosen.name, "epochs": epochs, "seed": seed}
         row["seconds"] = card["seconds"] - card["compile_seconds"]
         row |= {"compile_seconds": card["compile_seconds"]} | found[tables.MEASURES].to_dict()
-        rows.append(row | {name: card[name] for name in ("device", "precision", "code")})
-        kept.write("schedules", rows)
+        row |= {name: card[name] for name in ("device", "precision", "code")}
+        kept.append("schedules", [row])
 
 
 def compared(experiment, radiographs, ws):

@@ -22,12 +22,14 @@ PUBLISHED_KINDS = {  # by what stands in the remark: marker, face and label
 }
 NETWORKS = ("published", "compact")
 HANDLING = {"usual": ("o", GREY, -0.15), "ours": ("s", ACCENT, 0.15)}  # marker, colour, how far aside
-KEPT = (100, 90, 80, 70)  # percent of the picture
-FRAMINGS = {  # changes of the counterfactual, for a percentage kept, and how they are called
-    "height cropped to {}%": "height cropped\n(content, zoom and stretch)",
-    "both cropped to {}%": "both cropped\n(content and zoom)",
-    "squeezed to {}% of the width": "squeezed\n(stretch alone)",
-    "masked to {}% of the height": "bands masked\n(content alone)",
+TITLES = {"usual": "usual handling", "ours": "our handling", "tones": "our handling with tones"}
+TONES = {"tones": ("^", "black", 0)}
+FRAMINGS = {  # changes of the counterfactual, and what is in each
+    "cropped in height": "content, zoom, stretch",
+    "cropped in width": "content, zoom, stretch",
+    "zoomed in": "content and zoom",
+    "squeezed in width": "stretch alone",
+    "blanked at top and bottom": "content alone",
 }
 
 
@@ -66,29 +68,39 @@ def two_by_two(table):
 
 @styled
 def counterfactual(table, label):
-    """Share of radiographs called pneumonia under four changes of the framing, for each cell of the 2 x 2.
+    """Share of radiographs called pneumonia under changes of the framing that keep the same area.
 
     table: 'counterfactual' of the results. label: of the radiographs. Upper row: validation; lower: test.
-    Each line is the mean over the seeds, the band goes from the lowest to the highest.
+    Each line is the mean over the seeds of a cell, the band goes from the lowest to the highest.
     """
     figure, axes = axes_mm(TWO_COLUMNS, 105, 2, len(FRAMINGS), sharex=True, sharey=True)
+    areas = [1, *sorted(table.area.dropna().unique(), reverse=True)]
+    percent = np.multiply(areas, 100)
     for (part, shown), row in zip((("val", "validation"), ("test", "test")), axes, strict=True):
         chosen = table[(table.part == part) & (table.label == label)]
         row[0].set_ylabel(f"{shown}, {label.lower()}:\ncalled pneumonia (%)")
         for axis, change in zip(row, FRAMINGS, strict=True):
-            names = ["none", *(change.format(share) for share in KEPT[1:])]
-            for cell, rows in chosen.groupby("cell"):
+            drawn = chosen[chosen.change.isin(["unchanged", change])].fillna({"area": 1})
+            for cell, rows in drawn.groupby("cell"):
                 network, handling = cell.split(", ")
-                marker, colour, _ = HANDLING[handling]
+                marker, colour, _ = (HANDLING | TONES)[handling]
                 look = {"marker": marker, "color": colour, "ls": "-" if network == "compact" else "--"}
-                called = rows.pivot_table(index="seed", columns="change", values="called")[names] * 100
-                axis.plot(KEPT, called.mean(), ms=3, label=f"{cell} handling".replace("ours", "our"), **look)
-                axis.fill_between(KEPT, called.min(), called.max(), color=colour, alpha=0.15, lw=0)
-    for upper, lower, title in zip(*axes, FRAMINGS.values(), strict=True):
-        upper.set_title(title)
-        lower.set(xlabel="kept (%)", xticks=KEPT, xlim=(102, 68))
+                called = rows.pivot_table(index="seed", columns="area", values="called")[areas] * 100
+                axis.plot(
+                    np.multiply(areas, 100),
+                    called.mean(),
+                    ms=3,
+                    label=f"{network}, {TITLES[handling]}",
+                    **look,
+                )
+                axis.fill_between(
+                    np.multiply(areas, 100), called.min(), called.max(), color=colour, alpha=0.15, lw=0
+                )
+    for upper, lower, (change, inside) in zip(*axes, FRAMINGS.items(), strict=True):
+        upper.set_title(f"{change}\n({inside})")
+        lower.set(xlabel="area kept (%)", xticks=percent, xlim=(102, 68))
     figure.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, handlelength=4
+        *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, handlelength=4
     )
     return figure
 

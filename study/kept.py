@@ -6,6 +6,7 @@ README.md, beside this file, says what is in each table.
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from utils.data import manifest
@@ -80,6 +81,20 @@ def add(run, experiment, cell):
 def table(name):
     """One of the other tables, such as 'schedules'."""
     return pd.read_csv(FOLDER / f"{name}.csv")
+
+
+def has(name, **values):
+    """Whether one of the other tables has a row with these values: what is there is not trained again."""
+    if not (FOLDER / f"{name}.csv").exists():
+        return False
+    rows = table(name)
+    return bool(np.logical_and.reduce([rows[column] == value for column, value in values.items()]).any())
+
+
+def append(name, rows, digits=6):
+    """Add rows to one of the other tables, the first included."""
+    earlier = [table(name)] if (FOLDER / f"{name}.csv").exists() else []
+    write(name, pd.concat([*earlier, pd.DataFrame(rows)]).infer_objects(), digits)
 
 
 def write(name, rows, digits=6):

@@ -18,9 +18,9 @@ from utils.evaluation import perturbations
 from utils.training import recipes
 
 from . import experiments, kept
-from .probing import FRAMINGS
 
 EPOCHS = 16  # of a candidate
+FRAMINGS = [(1, 1), (0.85, 1), (0.7, 1), (1, 0.85), (1, 0.7)]  # height and width kept
 TONED = {"NORMAL": 0.15, "PNEUMONIA": 0.08}  # share of a class's patients that is held out for their tone
 PHOTO = {"unevenness": 0.3, "sharpening": 2.5}
 CANDIDATES = {
@@ -67,8 +67,7 @@ def screen(radiographs, ws):
     table = table.assign(fold=table.fold.mask(group != "", 0))  # all out of training
     reduced = dataclasses.replace(radiographs, table=table)
     for name, seed in QUEUE:
-        rows = kept.table("screening")
-        if ((rows.candidate == name) & (rows.seed == seed)).any():
+        if kept.has("screening", candidate=name, seed=seed):
             continue
         remark = f"Development, {name}: more than a fold held out, never scored on test."
         chosen = (CHECKS | PUBLISHED).get(name) or recipes.recipe("best", epochs=EPOCHS, **CANDIDATES[name])
@@ -76,8 +75,8 @@ def screen(radiographs, ws):
         about = {"candidate": name, "seed": seed, "epochs": chosen.epochs}
         about |= {entry: run.card[entry] for entry in ("seconds", "code")} | {"run": run.name}
         network = saved_models.load(run.path / "model.keras")
-        new = pd.DataFrame([about | row for row in score(network, radiographs.pixels, table, group)])
-        kept.write("screening", pd.concat([rows, new]).infer_objects(), digits=5)
+        rows = [about | row for row in score(network, radiographs.pixels, table, group)]
+        kept.append("screening", rows, digits=5)
 
 
 def held_out(pixels, table):

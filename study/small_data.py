@@ -28,8 +28,9 @@ def compare(radiographs, ws):
     packed = own_data.bacterial_or_viral(radiographs, ws.home / "bacterial_or_viral.zip")
     own = sources.load(dataclasses.replace(ws, data=packed))
     validation, test = manifest.draw(manifest.select(own.table, "val"), VALIDATION), own.table.fold < 0
-    rows = []
     for size, seed, (cell, start) in itertools.product(SIZES, SEEDS, STARTS.items()):
+        if kept.has("small_data", per_class=size, seed=seed, cell=cell):
+            continue
         training = manifest.draw(manifest.select(own.table, "train"), size, seed)
         small = dataclasses.replace(own, table=pd.concat([training, validation, own.table[test]]))
         remark = f"Bacterial against viral pneumonia, about {size} training radiographs of each."
@@ -40,5 +41,5 @@ def compare(radiographs, ws):
         row = {"per_class": size, "cell": cell, "seed": seed, "epochs": chosen.epochs}
         row |= {name: card["counts"][name] for name in ("train", "train_patients")}
         row |= {"seconds": card["seconds"]} | found[tables.MEASURES].to_dict()
-        rows.append(row | {name: card[name] for name in ("device", "precision", "code")})
-        kept.write("small_data", rows)
+        row |= {name: card[name] for name in ("device", "precision", "code")}
+        kept.append("small_data", [row])

@@ -61,20 +61,53 @@ def summarise(table):
     return pd.DataFrame(rows).set_index("experiment")
 
 
-def counterfactual_summary(moved, label):
-    """Share called pneumonia as it is and with 80 % kept, for each part of the data and cell of the 2 x 2.
+def counterfactual_summary(moved, label, area=0.8):
+    """Share called pneumonia as it is and with a share of the area kept, for each part and cell.
 
     moved: the table 'counterfactual'. label: of the radiographs. The mean over the networks, and in
     brackets the widest of their 95 % intervals.
     """
-    names = {change.format(80): title.partition("\n")[0] for change, title in figures.FRAMINGS.items()}
-    names = {"none": "none"} | names
-    rows = moved[(moved.label == label) & moved.change.isin(names)].replace({"change": names})
+    names = ["unchanged", *figures.FRAMINGS]
+    rows = moved[(moved.label == label) & moved.change.isin(names) & moved.area.fillna(area).eq(area)]
     found = rows.groupby(["part", "cell", "change"]).agg(
         mean=("called", "mean"), low=("called_low", "min"), high=("called_high", "max")
     )
     texts = [f"{row.mean:.2f} ({row.low:.2f}-{row.high:.2f})" for row in found.itertuples()]
-    return pd.Series(texts, found.index).unstack()[list(names.values())]
+    return pd.Series(texts, found.index).unstack()[names]
+
+
+def turned(moved, label, part, area=0.8):
+    """Share of answers that turn, for each change (of the framing: with this area kept) and cell, in percent.
+
+    moved: the table 'counterfactual'. The mean over the networks.
+    """
+    chosen = (moved.label == label) & (moved.part == part) & moved.area.fillna(area).eq(area)
+    shares = (
+        moved[chosen & (moved.change != "unchanged")].groupby(["change", "cell"], sort=False).flips.mean()
+    )
+    return (100 * shares.unstack()).round(1)
+
+
+def without_lungs():
+    """AUC of whole pictures, without their middle and of it alone: mean over the networks of a cell."""
+    rows = kept.table("without_lungs").fillna({"middle": 1})
+    names = rows.change.where(
+        rows.change == "unchanged", rows.change + [f", {share:.0%} of the area" for share in rows.middle]
+    )
+    found = rows.groupby(["part", "cell", names], sort=False).auc_value.agg(_mean).unstack()
+    return found[names.unique()]
+
+
+def divisions():
+    """The same recipe on other divisions of the images: mean and standard deviation over the seeds."""
+    rows = []
+    for (recipe, division), part in kept.table("divisions").groupby(["recipe", "division"], sort=False):
+        row = {"recipe": recipe, "division": division, "seeds": len(part)}
+        row["test images with a sibling in training"] = f"{part.siblings.mean():.0%}"
+        row |= {name.capitalize(): _mean(part[name]) for name in MEASURES}
+        row |= {TITLES["val_accuracy"]: _mean(part.val_accuracy), TITLES["val_auc"]: _mean(part.val_auc)}
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("recipe").sort_index(kind="stable").rename(columns={"Auc": "AUC"})
 
 
 def ranking(rows):

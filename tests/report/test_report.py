@@ -27,8 +27,12 @@ def study_figures(note):
     table = pd.DataFrame([(cell, seed) for cell in cells for seed in range(3)], columns=["cell", "seed"])
     table = table.assign(accuracy=0.9, val_accuracy=0.95, specificity=0.8, auc=0.95)
     moves = [
-        table[["cell", "seed"]].assign(change=change, part=part, label="NORMAL", called=0.2)
-        for change, part in itertools.product(probing.COUNTERFACTUAL, ("val", "test"))
+        table[["cell", "seed"]].assign(change="unchanged", part=part, label="NORMAL", called=0.1)
+        for part in ("val", "test")
+    ]
+    moves += [
+        table[["cell", "seed"]].assign(change=change, area=area, part=part, label="NORMAL", called=0.2)
+        for (change, area), part in itertools.product(probing.COUNTERFACTUAL, ("val", "test"))
     ]
     published = pd.DataFrame({"result": ["a", "b"], "accuracy": [0.8, 0.9], "remark": ["pretrained", None]})
     epochs = pd.DataFrame({"epoch": [5, 10], "accuracy": [0.8, 0.75], "val_accuracy": [0.97, 0.98]})

@@ -4,14 +4,13 @@ import dataclasses
 import json
 import re
 import shutil
-import types
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_workspace
 
-from study import experiments, kept, probing, screening, small_data, tables
+from study import divisions, experiments, kept, probing, screening, small_data, tables
 from utils import metrics, predict, runs, workspace
 from utils.backend import keras
 from utils.data import manifest
@@ -73,9 +72,7 @@ def test_schedules_are_trained_once_and_tabulated(small_network, small_study, ra
     pd.testing.assert_frame_equal(table, kept.table("schedules"))
 
 
-def test_cells_are_trained_once_and_kept_without_weights(
-    small_study, radiographs, phantom_folder, monkeypatch
-):
+def test_cells_are_trained_once_and_kept_without_weights(small_study, radiographs, monkeypatch):
     experiments.compared("2x2", radiographs, small_study)
     files = {path.name: path.read_text() for path in kept.FOLDER.iterdir()}
     assert set(files) == {"runs.jsonl", "histories.csv", "scores_val.csv", "scores_test.csv"}
@@ -92,12 +89,56 @@ def test_cells_are_trained_once_and_kept_without_weights(
     experiments.compared("2x2", radiographs, small_study)
     assert {path.name: path.read_text() for path in kept.FOLDER.iterdir()} == files
 
-    changes = {"none": lambda shown: shown, "negative": lambda shown: 255 - shown}
+
+def test_networks_are_probed_with_changed_pictures(
+    small_network, small_study, radiographs, phantom_folder, monkeypatch
+):
+    changes = {("negative", np.nan): lambda shown: 255 - shown, ("cropped in height", 0.8): np.copy}
     monkeypatch.setattr(probing, "COUNTERFACTUAL", changes)
-    probing.counterfactual(radiographs, small_study, phantom_folder)
+    monkeypatch.setattr(probing, "PROBED", {"2x2": (0, 1)})
+    probing.counterfactual(radiographs, small_study, phantom_folder)  # trains what is missing
     moved = kept.table("counterfactual")
-    assert len(moved) == 2 * 2 * 2 * (2 + 3) and (moved.flips[moved.change == "none"] == 0).all()
+    assert len(moved) == 2 * 2 * 2 * (3 + 3) and (moved.flips[moved.change == "unchanged"] == 0).all()
     assert moved["shift"][moved.change == "negative"].abs().max() > 0
+    assert moved.area.dropna().unique().tolist() == [0.8]
+    monkeypatch.setattr(fit, "train", None)  # nothing is trained twice
+    probing.without_lungs(radiographs, small_study)
+    found = kept.table("without_lungs")
+    assert len(found) == 2 * 2 * 5 and found.auc_value.between(0, 1).all()
+    assert found.middle.dropna().unique().tolist() == list(probing.MIDDLES)
+
+
+@pytest.mark.parametrize("name", divisions.DIVISIONS)
+def test_divisions_are_of_equal_size_and_keep_patients_together_where_they_say_so(name):
+    table = manifest.read()
+    drawn = divisions.divided(table, *divisions.DIVISIONS[name], seed=1)
+    parts = {part: manifest.select(drawn, part) for part in ("train", "val", "test")}
+    assert sum(map(len, parts.values())) == len(table) == len(set().union(*[p.index for p in parts.values()]))
+    assert abs(len(parts["val"]) - 523) < 10 and abs(len(parts["test"]) - 624) < 10
+    assert abs(parts["test"].label.value_counts()["NORMAL"] - 234) < 10
+    official = set(parts["test"].path) == set(manifest.select(table, "test").path)
+    assert official == name.startswith("official")
+    leaking = [part for part in ("val", "test") if parts[part].patient.isin(parts["train"].patient).any()]
+    by_image = ["val", "test"] if name.startswith("pooled") else ["val"]
+    assert leaking == (by_image if name.endswith("by image") else [])
+
+
+def test_other_divisions_are_trained_beside_the_kept_official_one(
+    small_network, small_study, radiographs, monkeypatch
+):
+    monkeypatch.setattr(divisions, "CELLS", {"compact network": ("2x2", "compact, ours")})
+    monkeypatch.setattr(divisions, "SEEDS", (0,))
+    monkeypatch.setattr(divisions, "TEST", {"NORMAL": 20, "PNEUMONIA": 30})
+    monkeypatch.setattr(divisions, "VALIDATION", 40)
+    experiments.compared("2x2", radiographs, small_study)
+    divisions.compare(radiographs, small_study)
+    rows = kept.table("divisions")
+    assert rows.division.tolist() == list(divisions.DIVISIONS)
+    leaking = rows.division.str.endswith("pooled, by image")
+    assert (rows.siblings[leaking] > 0).all() and (rows.siblings[~leaking] == 0).all()
+    monkeypatch.setattr(fit, "train", None)  # nothing is trained twice
+    divisions.compare(radiographs, small_study)
+    pd.testing.assert_frame_equal(rows, kept.table("divisions"))
 
 
 def test_a_run_of_other_radiographs_is_not_kept_beside(small_network, small_study, radiographs):
@@ -109,16 +150,6 @@ def test_a_run_of_other_radiographs_is_not_kept_beside(small_network, small_stud
     with pytest.raises(ValueError, match="not of the same radiographs"):
         kept.add(run, "2x2", "another")
     assert {path.name: path.read_bytes() for path in kept.FOLDER.iterdir()} == before
-
-
-def test_held_out_patients_are_whole_and_never_of_the_test_set():
-    table = manifest.read()
-    pixels = np.random.default_rng(0).integers(0, 256, (len(table), 8, 8), dtype=np.uint8)
-    group = probing.held_out(types.SimpleNamespace(table=table, pixels=pixels))
-    assert set(group) == {"", "fold 0", "next to test", "stretched"}
-    assert (group[table.split == "test"] == "").all() and (group[table.fold == 0] == "fold 0").all()
-    assert group[table.split != "test"].groupby(table.patient).nunique().max() == 1
-    assert set(table.label[group == "stretched"]) == {"NORMAL"}
 
 
 def test_ranking_takes_the_mean_over_held_out_groups():
@@ -166,8 +197,6 @@ class NoTestImages:
 
 
 def test_screening_trains_once_keeps_its_rows_and_reads_no_test_image(small_study, radiographs, monkeypatch):
-    columns = "candidate,seed,epochs,seconds,code,run,healthy,ill,auc,pooled_auc,specificity,sensitivity\n"
-    workspace.write_whole(kept.FOLDER / "screening.csv", columns)
     monkeypatch.setattr(screening, "EPOCHS", 1)
     monkeypatch.setattr(screening, "QUEUE", [("base", 0), ("all tones", 0)])
     guarded = dataclasses.replace(radiographs, pixels=NoTestImages(radiographs.pixels, radiographs.table))

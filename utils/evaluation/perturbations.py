@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from ..data import images
 from ..data.images import SIDE
 
-KEPT = 0.8  # of the area, by every change of the framing, so that these can be compared
+KEPT = 0.8  # of the area, by every change of the framing
 MIDDLE = 0.7  # of the area: the middle, where nearly all of the lungs lie
 LEFT = "what is left"  # the kind of those changes that take away most of the picture
 
@@ -109,15 +109,32 @@ def _each(change, pictures):
     return np.array([change(picture) for picture in pictures], np.uint8).reshape(-1, SIDE, SIDE)
 
 
-_side, _middle_side = KEPT**0.5, MIDDLE**0.5
+def framings(kept):
+    """{what is done to a picture: function of pictures}: changes of the framing that keep this share of the
+    area, so that they can be compared.
+    """
+    side = kept**0.5
+    return {
+        "cropped in height": partial(crop, height=kept),  # content, zoom and stretch
+        "cropped in width": partial(crop, width=kept),
+        "zoomed in": partial(crop, height=side, width=side),  # content and zoom
+        "squeezed in width": partial(squeeze, width=kept),  # stretch alone
+        "blanked at top and bottom": partial(blank, height=kept),  # content alone
+    }
+
+
+def without_and_with(middle):
+    """{what is done to a picture: function of pictures}: without the middle, a share of the area, or it alone."""
+    side = middle**0.5
+    return {
+        "blanked in the middle": partial(blank, height=side, width=side, inside=True),
+        "blanked around the middle": partial(blank, height=side, width=side),
+    }
+
+
+_side = KEPT**0.5
 CHANGES = {  # {kind: {what is done to a picture: function of pictures}}; each fits behind "when"
-    "framing": {
-        "cropped in height": partial(crop, height=KEPT),  # content, zoom and stretch
-        "cropped in width": partial(crop, width=KEPT),
-        "zoomed in": partial(crop, height=_side, width=_side),  # content and zoom
-        "squeezed in width": partial(squeeze, width=KEPT),  # stretch alone
-        "blanked at top and bottom": partial(blank, height=KEPT),  # content alone
-    },
+    "framing": framings(KEPT),
     "tone": {
         "darkened (gamma 1.5)": partial(curve, function=lambda grey: grey**1.5),
         "lightened (gamma 0.67)": partial(curve, function=lambda grey: grey**0.67),
@@ -140,8 +157,5 @@ CHANGES = {  # {kind: {what is done to a picture: function of pictures}}; each f
         "saved as JPEG of quality 30": partial(reencode, quality=30),
         "shrunk to 112 pixels": partial(through, side=112, antialias=False),
     },
-    LEFT: {
-        "blanked in the middle": partial(blank, height=_middle_side, width=_middle_side, inside=True),
-        "blanked around the middle": partial(blank, height=_middle_side, width=_middle_side),
-    },
+    LEFT: without_and_with(MIDDLE),
 }
