@@ -68,21 +68,6 @@ def summarise(table):
     return pd.DataFrame(rows).set_index("experiment")
 
 
-def counterfactual_summary(moved, label, area=0.8):
-    """Share called pneumonia as it is and with a share of the area kept, for each part and cell.
-
-    moved: the table 'counterfactual'. label: of the radiographs. The mean over the networks, and in
-    brackets the widest of their 95 % intervals.
-    """
-    names = ["unchanged", *figures.FRAMINGS]
-    rows = moved[(moved.label == label) & moved.change.isin(names) & moved.area.fillna(area).eq(area)]
-    found = rows.groupby(["part", "cell", "change"]).agg(
-        mean=("called", "mean"), low=("called_low", "min"), high=("called_high", "max")
-    )
-    texts = [f"{row.mean:.2f} ({row.low:.2f}-{row.high:.2f})" for row in found.itertuples()]
-    return pd.Series(texts, found.index).unstack()[names]
-
-
 def turned(moved, label, part, area=0.8):
     """Share of answers that turn, for each change (of the framing: with this area kept) and cell, in percent.
 
