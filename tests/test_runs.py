@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from conftest import make_workspace
 
-from utils import runs
+from utils import predict, runs
+from utils.workspace import ExplainedError
 
 
 def card(name="compact", manifest="abc", synthetic=False, seed=0):
@@ -13,7 +14,7 @@ def card(name="compact", manifest="abc", synthetic=False, seed=0):
 
 
 def finish(run):
-    run.update_card(finished=True, model_digest="none")
+    run.update_card(finished=True)
     return run
 
 
@@ -35,7 +36,7 @@ def test_a_network_of_ones_own_stands_in_the_name_of_its_run(tmp_path):
 
 
 def test_neither_own_nor_released_run_names_notebook_03(tmp_path):
-    with pytest.raises(runs.RunError, match=r"no finished run in .*runs.*models.* Run notebook 03 first"):
+    with pytest.raises(ExplainedError, match=r"no finished run in .*runs.*models.* Run notebook 03 first"):
         runs.find(make_workspace(tmp_path))
 
 
@@ -44,9 +45,9 @@ def test_an_unfinished_run_is_called_unfinished_and_not_taken(tmp_path):
     run = runs.create(ws, card())
     assert "UNFINISHED" in str(run)
     assert "unfinished; notebook 03 goes on with it" in runs.faults(run)[0]
-    with pytest.raises(runs.RunError, match=f"{run.name} there is unfinished"):
+    with pytest.raises(ExplainedError, match=f"{run.name} there is unfinished"):
         runs.find(ws)
-    with pytest.raises(runs.RunError, match=r"notebook 03 goes on with it\. Until then choose another run"):
+    with pytest.raises(ExplainedError, match=r"notebook 03 goes on with it\. Until then choose another run"):
         runs.find(ws, run.name)
 
 
@@ -66,7 +67,7 @@ def test_the_newest_finished_run_of_these_data_comes_first(tmp_path):
 
 def test_a_wrong_name_lists_the_known_ones(tmp_path):
     run = finish(runs.create(make_workspace(tmp_path), card()))
-    with pytest.raises(runs.RunError, match=f"no run typo .*Known runs: {run.name}"):
+    with pytest.raises(ExplainedError, match=f"no run typo .*Known runs: {run.name}"):
         runs.find(make_workspace(tmp_path), "typo")
 
 
@@ -77,31 +78,57 @@ def test_a_damaged_card_is_said_to_be_damaged_and_passed_over(tmp_path):
     older.mkdir()
     (older / "card.json").write_text('{"created": "2026"}')
     assert runs.own_runs(make_workspace(tmp_path)) == []
-    with pytest.raises(runs.RunError, match="damaged"):
+    with pytest.raises(ExplainedError, match="damaged"):
         _ = run.card
 
 
 def test_faults_are_said_in_words(tmp_path, radiographs):
     run = finish(runs.create(make_workspace(tmp_path), card()))
-    (run.path / "model.keras").write_bytes(b"other")
     run.update_card(version=99)
-    newer, changed, foreign = runs.faults(run, radiographs)
-    assert "newer version" in newer and "not the file this run wrote" in changed
+    newer, foreign = runs.faults(run, radiographs)
+    assert "newer version" in newer
     assert (
         "trained on radiographs of manifest abc, but the images in use are the synthetic phantom of"
         in foreign
     )
 
 
+SCORES = pd.DataFrame(
+    {"path": ["a", "b"], "patient": ["1", "2"], "label": "NORMAL", "subtype": "IM", "score": [0.25, 0.5]}
+)
+
+
+def test_scores_that_are_cut_off_at_the_end_of_a_line_are_refused(tmp_path):
+    run = runs.create(make_workspace(tmp_path), card())
+    run.write_scores("test", SCORES)
+    path = run.path / "scores_test.csv"
+    path.write_text(path.read_text()[: path.read_text().index("b,2")])
+    with pytest.raises(ExplainedError, match=r"scores_test\.csv is damaged, cut off or changed"):
+        run.scores("test")
+
+
+@pytest.mark.parametrize("entry", ["digests", "model_digest"])
+def test_a_network_that_is_not_the_saved_one_is_refused_before_it_is_opened(entry, tmp_path):
+    run = runs.create(make_workspace(tmp_path), card())
+    (run.path / "model.keras").write_bytes(b"network")
+    run.seal("model.keras")
+    if entry == "model_digest":  # as in version 0.2.0
+        stored = json.loads((run.path / "card.json").read_text())
+        stored["model_digest"] = stored.pop("digests")["model.keras"]
+        (run.path / "card.json").write_text(json.dumps(stored))
+    run.check("model.keras")
+    (run.path / "model.keras").write_bytes(b"another")
+    with pytest.raises(ExplainedError, match=r"model\.keras is damaged, cut off or changed"):
+        predict.load(run)
+
+
 def test_scores_are_written_once(tmp_path):
     run = runs.create(make_workspace(tmp_path), card())
-    scores = pd.DataFrame(
-        {"path": ["a"], "patient": ["1"], "label": ["NORMAL"], "subtype": ["IM"], "score": [0.25]}
-    )
+    scores = SCORES
     assert run.scores("test") is None
     run.write_scores("test", scores)
     pd.testing.assert_frame_equal(run.scores("test"), scores, check_dtype=False)
-    with pytest.raises(runs.RunError, match="scored once"):
+    with pytest.raises(ExplainedError, match="scored once"):
         run.write_scores("test", scores)
 
 

@@ -1,4 +1,4 @@
-"""python -m utils classify PLACE | page | stress MODEL FOLDER | run | address URL"""
+"""python -m utils classify PLACE | stress MODEL FOLDER | run | address URL"""
 
 import argparse
 import os
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from . import workspace
 
@@ -27,43 +28,56 @@ def run_series():
 
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a note of the debugger that means nothing here
     ws = workspace.open_workspace()
-    kept = ws.home / "notebooks"
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        started = time.perf_counter()
+        started, copy = time.perf_counter(), ws.home / "notebooks" / path.name
         print(f"== {path.name}", flush=True)
         notebook = nbformat.read(path, as_version=4)
         client = TalkingClient(notebook, timeout=None, resources={"metadata": {"path": str(NOTEBOOKS)}})
         try:
             client.execute(stderr=subprocess.DEVNULL)  # the kernel's own log; errors come as messages
         except CellExecutionError as error:
-            sys.exit(
-                f"\n{path.name} stopped. {error.ename}: {error.evalue}\nAs far as it came: {kept / path.name}"
-            )
+            sys.exit(f"\n{path.name} stopped. {error.ename}: {error.evalue}\nAs far as it came: {copy}")
         finally:
-            workspace.write_whole(kept / path.name, nbformat.writes(notebook))
+            workspace.write_whole(copy, nbformat.writes(notebook))
         print(f"== {path.name} took {time.perf_counter() - started:.0f} s", flush=True)
-    print(f"Executed notebooks: {kept}\nRuns with figures and tables: {ws.runs}")
+    print(f"Executed notebooks: {ws.home / 'notebooks'}\nRuns with figures and tables: {ws.runs}")
 
 
 def classify(place, to, run, hide_names):
     """Answer new radiographs into a CSV file, and say what came out."""
     from .inference import classify
 
-    classify.classify(place, to, run, hide_names)
+    answers, _, path = classify.classify(place, workspace.open_workspace(), run, to, hide_names)
+    print(*classify.summary(answers), f"The table, one row for each file: {path}", sep="\n")
 
 
-def page(run):
-    """Show a page for a few radiographs in the browser of this computer."""
-    from .inference import page
+def stress(model, folder, to, pixels, output, positive):
+    """Write what changes to radiographs do to a model's answers into a CSV file, and a figure beside it."""
+    from . import figures, runs, sources
+    from .data import manifest
+    from .evaluation import adapt, stress
+    from .training import recipes
 
-    page.show(run)
+    ws = sources.choose(workspace.open_workspace(), folder)
+    radiographs = sources.load(ws)
+    if Path(model).suffix in (".keras", ".h5"):
+        run = adapt.adopt(model, ws, radiographs, pixels, output, positive)
+    else:
+        run = runs.find(ws, model, radiographs)
+        if unfit := runs.faults(run, radiographs):
+            raise workspace.ExplainedError(" ".join(unfit))
+    part = manifest.few_patients(manifest.select(radiographs.table, "val"), stress.MOST)
+    table = stress.compare({recipes.title(run.card): run}, radiographs.pixels[part.index], part)
+    names, note = run.card["class_names"], figures.style.note(run.card["synthetic"])
+    drawn = figures.results.flips(table, names, note=note)
+    to = Path(to or ws.home / "stress" / f"{run.name}.csv").expanduser()
 
+    def save(there):
+        path = workspace.write_whole(there / to.name, table.to_csv(index=False, float_format="%.4g"))
+        return [path, *figures.style.save(drawn, there, to.stem, ["png"])]
 
-def stress(model, folder, **settings):
-    """Write what changes to radiographs do to a model's answers into a CSV file and a figure beside it."""
-    from .evaluation import stress
-
-    stress.report(model, folder, **settings)
+    print(f"{len(part)} validation radiographs of {part.patient.nunique()} patients")
+    print(*stress.sentences(table, names), *workspace.save_somewhere(to.parent, save), sep="\n")
 
 
 def set_address(url):
@@ -80,47 +94,39 @@ def set_address(url):
     print(f"The notebooks now point to {url}.")
 
 
-def main():
+def arguments():
+    """The command line: a command and what it takes."""
     parser = argparse.ArgumentParser(prog="python -m utils", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-
-    def command(name, function, help):
-        added = commands.add_parser(name, help=help)
-        added.set_defaults(function=function)
-        return added.add_argument
-
-    add = command("classify", classify, "answer new radiographs into a CSV file")
+    add = commands.add_parser("classify", help="answer new radiographs into a CSV file").add_argument
     add("place", help="file, folder, zip, or link to a file on Google Drive")
     add("--run", default="", help="name of a run; without it the newest finished one")
     add("--to", help="the CSV file; without it one in the folder of results")
     add("--hide-names", action="store_true", help="number the files instead of naming them")
-    add = command("page", page, "answer a few radiographs on a page in the browser of this computer")
-    add("--run", default="", help="name of a run; without it the newest finished one")
-    command("run", run_series, "run the notebook series from images to figures")
-    add = command("stress", stress, "measure how a model's answers change if radiographs are changed")
-    add("model", help="name or folder of a run, or a .keras or .h5 file")
-    add(
-        "folder",
-        help="radiographs, in folders NORMAL and PNEUMONIA or without labels; about 150 of each are used",
-    )
+    text = "measure how a model's answers change if radiographs are changed"
+    add = commands.add_parser("stress", help=text).add_argument
+    add("model", help="name of a run, or a .keras or .h5 file")
+    add("folder", help="a folder or zip that the notebooks can use as DATA; its validation images are taken")
     add("--to", help="the CSV file; without it one in the folder of results")
     add("--pixels", default="as saved", help="of a file: 0-255, 0-1 or '-1 to 1', as in training")
     add("--output", default="as saved", help="of a file: 'one logit', 'two probabilities' ...")
     add("--positive", type=int, default=1, help="of a file: which output means pneumonia (%(default)s)")
-    add = command("address", set_address, "set the project's public address everywhere")
+    commands.add_parser("run", help="run the notebook series from images to figures")
+    add = commands.add_parser("address", help="set the project's public address everywhere").add_argument
     add("url", help="https://github.com/OWNER/REPOSITORY")
-    choice = vars(parser.parse_args())
-    del choice["command"]
+    return vars(parser.parse_args())
+
+
+def main():
+    given = arguments()
+    functions = {"classify": classify, "stress": stress, "run": run_series, "address": set_address}
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files and folders may be no text
     try:
-        choice.pop("function")(**choice)
-    except KeyboardInterrupt as stopped:
-        print(str(stopped) or "Stopped by hand.", file=sys.stderr)
-        sys.exit(130)
+        functions[given.pop("command")](**given)
+    except KeyboardInterrupt:
+        sys.exit("Stopped by hand.")
     except workspace.ExplainedError as error:
         sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"{error.filename or 'A file'} cannot be used ({error.strerror or error}).")
 
 
 if __name__ == "__main__":

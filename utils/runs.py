@@ -14,6 +14,7 @@ import pandas as pd
 
 from . import workspace
 from .data import manifest
+from .workspace import ExplainedError
 
 RELEASED = workspace.PROJECT / "models"
 DEFAULT = "best"  # the recipe whose released run is taken where there is no own one
@@ -43,7 +44,7 @@ CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the
     "kept": "which epoch's network was saved [finish]",
     "seconds": "duration of all epochs, validation included [finish]",
     "threshold": "value in [0, 1], rule, and the data it was chosen on [finish]",
-    "model_digest": "digest of model.keras [finish]",
+    "digests": "of the network and the scores, {file: digest}: a damaged or changed file is refused",
     "delivered": "false until the training has returned this run; if killed before, it is not trained again",
     "gate": "shares of pictures that the input gate calls unlike the training radiographs [finish]",
     "adapted": "settings by which a saved model from elsewhere was made to fit [adoption]",
@@ -52,10 +53,6 @@ CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the
     "study": "experiment and cell of a studied run [study]",
 }
 REQUIRED = {"version", "created", "finished", "recipe", "manifest", "synthetic"}
-
-
-class RunError(workspace.ExplainedError):
-    """A run that cannot be used; the message says what was looked for, where, what to do."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,9 @@ class Run:
         except (OSError, ValueError):
             card = {}
         if not REQUIRED.issubset(card):
-            raise RunError(f"{self.path} is not a run folder: its card.json is missing or damaged.")
+            raise ExplainedError(f"{self.path} is not a run folder: its card.json is missing or damaged.")
+        if "model_digest" in card:  # runs before version 0.3.0
+            card["digests"] = {"model.keras": card.pop("model_digest")}
         return card
 
     @property
@@ -98,42 +97,60 @@ class Run:
         """One row per epoch."""
         return pd.read_csv(self.path / "history.csv")
 
+    def seal(self, *files):
+        """Write the digests of these files, which must not change any more, into the card."""
+        digests = {file: file_digest(self.path / file) for file in files}
+        self.update_card(digests=self.card.get("digests", {}) | digests)
+
+    def check(self, file):
+        """Raise ExplainedError if a sealed file is damaged or changed; before anything reads it."""
+        digest, path = self.card.get("digests", {}).get(file), self.path / file
+        if digest and path.exists() and file_digest(path) != digest:
+            raise ExplainedError(
+                f"{path} is damaged, cut off or changed: it is not the file that this run wrote. Copy the run "
+                "folder again, or choose another run."
+            )
+
     def scores(self, part):
-        """The stored scores of 'val' or 'test', or None if that part was never scored."""
+        """The stored scores of 'val' or 'test', or None if that part was never scored.
+
+        Raises ExplainedError if they are not what was written.
+        """
+        self.check(f"scores_{part}.csv")
         path = self.path / f"scores_{part}.csv"
         return manifest.from_csv(path) if path.exists() else None
 
     def write_scores(self, part, scores):
-        """Keep scores with the run. Raises RunError rather than overwrite test scores."""
+        """Keep scores with the run. Raises ExplainedError rather than overwrite test scores."""
         path = self.path / f"scores_{part}.csv"
         if part == "test" and path.exists():
-            raise RunError(f"{path} exists; a finished run is scored once. Delete the file to score again.")
+            raise ExplainedError(
+                f"{path} exists; a finished run is scored once. Delete the file to score again."
+            )
         workspace.write_whole(path, scores.to_csv(index=False, lineterminator="\n", float_format="%.7g"))
+        self.seal(path.name)
 
     def __str__(self):
         card = self.card
         state = "" if card["finished"] else ", UNFINISHED"
         if "adapted" in card:
             return f"run {self.name}, of the saved model {card['recipe']['network']} from elsewhere{state}"
-        data = _what(card["synthetic"], "real radiographs")
         kind = "released run" if self.path.parent == RELEASED else "run"
-        return f"{kind} {self.name}, recipe {' with network '.join(_recipe(card))}, trained on {data}{state}"
+        recipe = " with network ".join(_recipe_and_network(card))
+        data = "the synthetic phantom" if card["synthetic"] else "real radiographs"
+        return f"{kind} {self.name}, recipe {recipe}, trained on {data}{state}"
 
 
-def _recipe(card):
+def _recipe_and_network(card):
     """The name of the recipe, and that of a network which the recipe does not have: a list of one or two."""
     return [card["recipe"]["name"], *card.get("changed", {}).get("network", [])[1:]]
-
-
-def _what(synthetic, otherwise="radiographs"):
-    return "the synthetic phantom" if synthetic else otherwise
 
 
 def create(ws, card):
     """Make a new run folder on the local disk with its card; a name that is taken gets a number."""
     now = datetime.datetime.now()
     seed = f"_seed{card['seed']}" if "seed" in card else ""  # of a model from elsewhere it is not known
-    name = "_".join(_recipe(card)).replace("/", "-")  # a network of one's own may be called anything
+    name = "_".join(_recipe_and_network(card)).replace("/", "-")  # an own network may be called anything
     run = Run(ws.local_runs / free_name(ws, f"{now:%Y-%m-%d_%H%M}_{name}{seed}"))
     run.path.mkdir(parents=True)
     created = now.isoformat(timespec="seconds")
@@ -182,11 +199,11 @@ def describe_machine(precision):
 
 def own_runs(ws):
     """Own runs, oldest first; of a run and its copy on Drive the finished one, else the local one."""
-    found = {}
+    runs = {}
     for run in all_runs(ws.runs, ws.local_runs):
-        if run.name not in found or not found[run.name].finished:
-            found[run.name] = run
-    return list(found.values())
+        if run.name not in runs or not runs[run.name].finished:
+            runs[run.name] = run
+    return list(runs.values())
 
 
 def all_runs(*folders):
@@ -195,7 +212,7 @@ def all_runs(*folders):
     for folder in folders:
         with contextlib.suppress(OSError):  # Drive is gone
             for run in map(Run, Path(folder).iterdir()):
-                with contextlib.suppress(RunError):
+                with contextlib.suppress(ExplainedError):
                     ages[run] = run.card["created"], run.name
     return sorted(ages, key=ages.get)
 
@@ -204,16 +221,16 @@ def find(ws, name="", radiographs=None):
     """The run to use: the named one, else the newest finished own run, else the released DEFAULT.
 
     Runs trained on the data of `radiographs` come first; where no images are given, runs trained
-    on real radiographs. Raises RunError, which names the notebook to run, if there is none.
+    on real radiographs. Raises ExplainedError, which names the notebook to run, if there is none.
     """
     own = own_runs(ws)
     if name:
         known = {run.name: run for run in [*all_runs(RELEASED), *own]}
         if name not in known:
             names = ", ".join(known) or "none"
-            raise RunError(f"There is no run {name} in {ws.runs} or {RELEASED}. Known runs: {names}.")
+            raise ExplainedError(f"There is no run {name} in {ws.runs} or {RELEASED}. Known runs: {names}.")
         if not known[name].finished:
-            raise RunError(f"{name}: {faults(known[name])[0]} Until then choose another run.")
+            raise ExplainedError(f"{name}: {faults(known[name])[0]} Until then choose another run.")
         return known[name]
     finished = [run for run in (released(DEFAULT), *own) if run and run.finished]
     if radiographs:
@@ -223,13 +240,13 @@ def find(ws, name="", radiographs=None):
     if finished:
         return (fitting or finished)[-1]
     half = f" {own[-1].name} there is unfinished." if own else ""
-    raise RunError(f"There is no finished run in {ws.runs} or {RELEASED}.{half} Run notebook 03 first.")
+    raise ExplainedError(f"There is no finished run in {ws.runs} or {RELEASED}.{half} Run notebook 03 first.")
 
 
 def released(recipe_name):
     """The newest released run of a recipe, or None."""
-    fitting = (run for run in all_runs(RELEASED)[::-1] if run.card["recipe"]["name"] == recipe_name)
-    return next(fitting, None)
+    runs = [run for run in all_runs(RELEASED) if run.card["recipe"]["name"] == recipe_name]
+    return runs[-1] if runs else None
 
 
 def file_digest(path):
@@ -238,21 +255,21 @@ def file_digest(path):
 
 def faults(run, radiographs=None):
     """Sentences that say what does not fit: the run itself, or the run and the images in use."""
-    card, found = run.card, []
+    card, sentences = run.card, []
     if card["version"] > CARD_VERSION:
-        found.append("This run was written by a newer version of the project; update the project first.")
+        sentences.append("This run was written by a newer version of the project; update the project first.")
     if not card["finished"]:
-        found.append("This run is unfinished; notebook 03 goes on with it.")
-    weights = run.path / "model.keras"
-    if card["finished"] and weights.exists() and file_digest(weights) != card["model_digest"]:
-        found.append("model.keras is not the file this run wrote; copy the run folder again.")
+        sentences.append("This run is unfinished; notebook 03 goes on with it.")
     if radiographs and card["manifest"] != radiographs.digest:
-        found.append(
-            f"This run was {'made with' if 'adapted' in card else 'trained on'} {_what(card['synthetic'])} "
-            f"of manifest {card['manifest']}, "
-            f"but the images in use are {_what(radiographs.synthetic)} of manifest {radiographs.digest}."
+        theirs, ours = (
+            "the synthetic phantom" if synthetic else "radiographs"
+            for synthetic in (card["synthetic"], radiographs.synthetic)
         )
-    return found
+        sentences.append(
+            f"This run was {'made with' if 'adapted' in card else 'trained on'} {theirs} of manifest "
+            f"{card['manifest']}, but the images in use are {ours} of manifest {radiographs.digest}."
+        )
+    return sentences
 
 
 def output_folder(run, ws):

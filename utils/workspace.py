@@ -1,4 +1,4 @@
-"""Where am I: this machine or Colab, which folders to use, how small to keep things."""
+"""Where am I: this machine or Colab, which folders to use; and how files are written so that none is lost."""
 
 import contextlib
 import hashlib
@@ -24,13 +24,17 @@ NAME = "chest-xray-notebooks"
 PARTS = ("utils", "study", "models", "notebooks", "examples", "data_manifest.csv", "requirements.txt")
 COMMIT = "$Format:%h$"  # git fills it in where it makes a zip of the project
 RUNTIME_MENU = "Runtime > Change runtime type"
+RECORDED = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow")  # whose versions a result records
 
 
 class ExplainedError(Exception):
-    """An error whose message is all that a reader needs: notebooks show it without a traceback."""
+    """An error whose message is all that a reader needs: what was looked for, where, and what to do next.
+
+    Notebooks show the message alone, without a traceback.
+    """
 
     def _render_traceback_(self):  # IPython asks for this
-        return [f"{type(self).__name__}: {self}"]
+        return [str(self)]
 
 
 def in_colab():
@@ -42,89 +46,6 @@ def in_notebook():
     """True where figures and bars can be shown, and not in a plain Python process."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return hasattr(shell, "kernel")
-
-
-def check_connected(folder):
-    """Raise OSError if a folder is on Google Drive and Drive is not mounted any more.
-
-    Without this, files would go to the runtime's own disk, and block the next mounting.
-    """
-    if DRIVE in (Path(folder), *Path(folder).parents) and not os.path.ismount(DRIVE.parent):
-        raise OSError(f"{DRIVE.parent} is not connected")
-
-
-def check_writable(folder):
-    """Write, read back and delete a small file in `folder`, which is made if need be; returns the folder.
-
-    Raises OSError if that fails.
-    """
-    folder = Path(folder)
-    check_connected(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".write-test-", buffering=0) as file:
-        file.write(b"test")
-        os.fsync(file.fileno())
-        if Path(file.name).read_bytes() != b"test":
-            raise OSError("input/output error: something else was read back")
-    return folder
-
-
-def save_somewhere(folder, save):
-    """save(folder); where that cannot be written, the same elsewhere, and a sentence says where.
-
-    save: function of a folder. Returns what it returns.
-    """
-    folder = Path(folder)
-    try:
-        check_connected(folder)
-        return save(folder)
-    except OSError as error:
-        other = (CONTENT / "cxr" if in_colab() else Path(tempfile.gettempdir()) / NAME) / folder.name
-        print(f"{folder} cannot be written ({error}). The files go to {other} instead; copy them from there.")
-        return save(other)
-
-
-def progress(items, doing, each=1):
-    """The same items, with a bar that shows only where it takes long. each: how many things an item holds."""
-    from tqdm.auto import tqdm
-
-    return tqdm(items, doing, unit="", unit_scale=each, delay=2, mininterval=1)
-
-
-def show_files(folder, pattern="*", download=False):
-    """Say in one line what lies in a folder; in Colab, `download` hands it to the browser, zipped."""
-    found = [path for path in sorted(Path(folder).rglob(pattern)) if path.is_file()]
-    names = ", ".join(path.name for path in found[:3]) + (" ..." if len(found) > 3 else "")
-    count = "1 file" if len(found) == 1 else f"{len(found)} files"
-    print(f"{folder}: {count}, {sum(path.stat().st_size for path in found) / 1e6:.1f} MB ({names})")
-    if download and found and in_colab():
-        from google.colab import files
-
-        packed = found[0]
-        if len(found) > 1:
-            packed = Path(tempfile.mkdtemp()) / f"{Path(folder).name}.zip"  # read later, by the browser
-            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-                for path in found:
-                    archive.write(path, path.relative_to(folder))
-        files.download(str(packed))
-
-
-def copy_to_local_disk():
-    """Copy what runs of this project to Colab's own disk; returns the copy's folder.
-
-    Code on a mounted Drive fails when the connection drops, and every later import in Python with it.
-    """
-    copy = CONTENT / NAME
-    partial = Path(tempfile.mkdtemp(dir=CONTENT))
-    for part in PARTS:
-        if (PROJECT / part).is_dir():
-            shutil.copytree(PROJECT / part, partial / part)
-        else:
-            shutil.copy(PROJECT / part, partial / part)
-    shutil.rmtree(copy, ignore_errors=True)  # a copy that was broken off
-    partial.chmod(0o755)
-    print(f"The project's code was copied from {PROJECT} to {copy}. Changes there count after a restart.")
-    return partial.rename(copy)
 
 
 @dataclass(frozen=True)
@@ -171,44 +92,7 @@ def open_workspace(use_drive=True):
     )
 
 
-def version_of(package):
-    """Installed version of `package` without importing it, or 'missing'."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
-
-
-def versions():
-    """Versions that belong in every record of a result: {'python': '3.12.1', ...}."""
-    packages = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow")
-    return {"python": platform.python_version()} | {name: version_of(name) for name in packages}
-
-
-def code_version():
-    """Which version of the code this is: a git commit, '+' if changed since; from a zip, its commit."""
-    describe = ["git", "-C", str(PROJECT), "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
-    try:
-        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "no git" if COMMIT.startswith("$") else COMMIT
-
-
-def device_name():
-    """The GPU's name as its driver gives it, else the number of CPU cores."""
-    if shutil.which("nvidia-smi"):
-        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        found = subprocess.run(query, capture_output=True, text=True).stdout.strip()
-        if found:
-            return found.splitlines()[0]
-    return f"CPU, {os.cpu_count()} cores"
-
-
-def digest(content):
-    """First 16 hexadecimal digits of the SHA-256 of bytes or text."""
-    if isinstance(content, str):
-        content = content.encode(errors="surrogatepass")  # file names may be no text
-    return hashlib.sha256(content).hexdigest()[:16]
+# Files
 
 
 @contextlib.contextmanager
@@ -240,6 +124,40 @@ def write_whole(path, content):
     return Path(path)
 
 
+def check_connected(folder):
+    """Raise OSError if a folder is on Google Drive and Drive is not mounted any more.
+
+    Without this, files would go to the runtime's own disk, and block the next mounting.
+    """
+    if DRIVE in (Path(folder), *Path(folder).parents) and not os.path.ismount(DRIVE.parent):
+        raise OSError(f"{DRIVE.parent} is not connected")
+
+
+def check_writable(folder):
+    """Make `folder` if need be, and write and delete a small file there; returns it. Raises OSError."""
+    check_connected(folder)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".write-test-", buffering=0) as file:
+        file.write(b"test")
+        os.fsync(file.fileno())
+    return Path(folder)
+
+
+def save_somewhere(folder, save):
+    """save(folder); where that cannot be written, the same elsewhere, and a sentence says where.
+
+    save: function of a folder. Returns what it returns.
+    """
+    folder = Path(folder)
+    try:
+        check_connected(folder)
+        return save(folder)
+    except OSError as error:
+        other = (CONTENT / "cxr" if in_colab() else Path(tempfile.gettempdir()) / NAME) / folder.name
+        print(f"{folder} cannot be written ({error}). The files go to {other} instead; copy them from there.")
+        return save(other)
+
+
 def lock(path):
     """A lock on a file or folder, for all processes of this machine; a filelock.FileLock, not yet acquired.
 
@@ -248,3 +166,86 @@ def lock(path):
     """
     name = f"chest-xray-{digest(str(Path(path).absolute()))}.lock"
     return FileLock(Path(tempfile.gettempdir()) / name)
+
+
+def digest(content):
+    """First 16 hexadecimal digits of the SHA-256 of bytes or text."""
+    if isinstance(content, str):
+        content = content.encode(errors="surrogatepass")  # file names may be no text
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def show_files(folder, pattern="*", download=False):
+    """Say in one line what lies in a folder; in Colab, `download` hands it to the browser, zipped."""
+    paths = [path for path in sorted(Path(folder).rglob(pattern)) if path.is_file()]
+    names = ", ".join(path.name for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
+    count = "1 file" if len(paths) == 1 else f"{len(paths)} files"
+    print(f"{folder}: {count}, {sum(path.stat().st_size for path in paths) / 1e6:.1f} MB ({names})")
+    if download and paths and in_colab():
+        from google.colab import files
+
+        packed = paths[0]
+        if len(paths) > 1:
+            packed = Path(tempfile.mkdtemp()) / f"{Path(folder).name}.zip"  # read later, by the browser
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+                for path in paths:
+                    archive.write(path, path.relative_to(folder))
+        files.download(str(packed))
+
+
+def copy_to_local_disk():
+    """Copy what runs of this project to Colab's own disk; returns the copy's folder.
+
+    Code on a mounted Drive fails when the connection drops, and every later import in Python with it.
+    """
+    copy = CONTENT / NAME
+    partial = Path(tempfile.mkdtemp(dir=CONTENT))
+    for part in PARTS:
+        take = shutil.copytree if (PROJECT / part).is_dir() else shutil.copy
+        take(PROJECT / part, partial / part)
+    shutil.rmtree(copy, ignore_errors=True)  # a copy that was broken off
+    partial.chmod(0o755)
+    print(f"The project's code was copied from {PROJECT} to {copy}. Changes there count after a restart.")
+    return partial.rename(copy)
+
+
+def progress(items, doing, each=1):
+    """The same items, with a bar that shows only where it takes long. each: how many things an item holds."""
+    from tqdm.auto import tqdm
+
+    return tqdm(items, doing, unit="", unit_scale=each, delay=2, mininterval=1)
+
+
+# What a result records of where it was computed
+
+
+def version_of(package):
+    """Installed version of `package` without importing it, or 'missing'."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+def versions():
+    """Versions that belong in every record of a result: {'python': '3.12.1', ...}."""
+    return {"python": platform.python_version()} | {name: version_of(name) for name in RECORDED}
+
+
+def code_version():
+    """Which version of the code this is: a git commit, '+' if changed since; from a zip, its commit."""
+    describe = ["git", "-C", str(PROJECT), "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "no git" if COMMIT.startswith("$") else COMMIT
+
+
+def device_name():
+    """The GPU's name as its driver gives it, else the number of CPU cores."""
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        names = subprocess.run(query, capture_output=True, text=True).stdout.strip()
+        if names:
+            return names.splitlines()[0]
+    return f"CPU, {os.cpu_count()} cores"
