@@ -54,6 +54,19 @@ def test_without_errors_nothing_stands_out(clustered):
     assert errors.finding(errors.rates(right, 0.5, errors.facts(right))).startswith("No group")
 
 
+def test_what_stands_out_is_measured_from_the_rate_of_its_class():
+    rows = [  # kind, fact, label, value, low
+        ("class", "class", "NORMAL", 0.1, 0.05),
+        ("class", "class", "PNEUMONIA", 0.5, 0.4),
+        ("picture", "contrast", "NORMAL", 0.3, 0.2),
+        ("picture", "contrast", "PNEUMONIA", 0.65, 0.55),  # higher, but less so above its class
+        ("picture", "framing", "NORMAL", 0.4, 0.05),  # higher, but perhaps by chance
+    ]
+    rates = pd.DataFrame(rows, columns=["kind", "fact", "label", "value", "low"])
+    rates = rates.assign(images=9, high=0.9, **{"from": 1.0, "to": 2.0})
+    assert "of 9 normal radiographs with contrast from 1 to 2, 30 %" in errors.finding(rates)
+
+
 @pytest.mark.parametrize("patients", [["well/a.jpg"] * 2 * EACH, [f"P{n}x" for n in range(2 * EACH)]])
 def test_without_patient_numbers_there_are_no_blocks(clustered, patients):
     facts = errors.facts(clustered.assign(patient=patients))
@@ -106,8 +119,13 @@ def test_a_tone_like_the_other_class_is_seen(radiographs):
     ill = manifest.positives(table) == 1
     pixels[ill] = np.abs(pixels[ill] - 100) + 95  # skewed
     odd = (table.split == "test").to_numpy()
-    swapped = table.assign(label=np.where(odd & ~ill, "PNEUMONIA", table.label))
-    strange = SimpleNamespace(table=swapped, pixels=pixels.astype(np.uint8))
-    scores = swapped[odd].assign(score=0.5).reset_index(drop=True)
-    tone = errors.facts(scores, strange)["picture"][errors.TONE]
-    assert tone[~ill[odd]].min() > 0.5 > tone[ill[odd]].max()
+
+    def tone_of(table):
+        of_test = table[odd].assign(score=0.5).reset_index(drop=True)
+        strange = SimpleNamespace(table=table, pixels=pixels.astype(np.uint8))
+        return errors.facts(of_test, strange)["picture"][errors.TONE]
+
+    swapped = tone_of(table.assign(label=np.where(odd & ~ill, "PNEUMONIA", table.label)))
+    assert swapped[~ill[odd]].min() > 0.5 > swapped[ill[odd]].max()
+    right = tone_of(table)
+    assert np.allclose(swapped[~ill[odd]], 1 - right[~ill[odd]]), "labels of test images teach nothing"
