@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from utils.data import manifest
+from utils.data import images, manifest
 from utils.workspace import ExplainedError
 
 ILL = r"(?P<split>train|val|test)/(?P<label>PNEUMONIA)/person(?P<number>\d+)_(?P<subtype>bacteria|virus)_"
@@ -115,12 +115,12 @@ def test_digest_survives_writing_and_names_a_change(public, tmp_path):
     assert manifest.is_public(manifest.digest(public)) and not manifest.is_public(manifest.digest(table))
 
 
-def test_folds_of_the_public_manifest_can_be_made_again(public):
-    from utils.data import images
-
+def test_a_completed_table_is_a_manifest(public):
     bare = public.drop(columns=["fold", "fingerprint"]).sample(frac=1, random_state=0)
     again = manifest.complete(bare, images.stored(public.fingerprint[bare.index]))
-    assert manifest.digest(again.sort_values("path")) == manifest.digest(public.sort_values("path"))
+    assert manifest.problems(again) == [] and again.path.is_monotonic_increasing
+    assert set(again.fold) == set(range(-1, 10)) and (again.fold[again.split == "test"] == -1).all()
+    assert again.set_index("path").fingerprint.equals(public.set_index("path").fingerprint[again.path])
 
 
 def test_too_few_patients_cannot_be_divided(public):

@@ -6,7 +6,6 @@ are, and on which side the heart lies. A picture that lies outside what nearly a
 unlike, with a reason. The gate knows nothing about illness and does not use the network.
 """
 
-import io
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,9 +83,8 @@ class Gate:
 
     def save(self, run):
         """Keep the gate in the folder of a run."""
-        file = io.BytesIO()
-        np.savez(file, **vars(self))
-        workspace.write_whole(run.path / FILE, file.getvalue())
+        with workspace.whole(run.path / FILE) as partial:
+            np.savez(partial, **vars(self))
 
 
 def load(run):
@@ -175,6 +173,7 @@ def describe(pixels, rows=None):
 
 
 def _describe(pictures):
+    """As `describe`, of pictures in memory."""
     grey, block = pictures.astype(np.float32), images.SIDE // THUMBNAIL
     small = grey.reshape(-1, THUMBNAIL, block, THUMBNAIL, block).mean((2, 4)).reshape(len(grey), -1)
     contrast = small.std(1)

@@ -121,23 +121,27 @@ def read_file_facts(readers, table):
     return shipped, f"File facts from {len(shipped):,} original files, measured for this project."
 
 
-def aucs(clues, table):
-    """How well each clue alone tells the classes apart, with a logistic regression.
+def classifier():
+    """Logistic regression on standardised values, with the same weight for both classes."""
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
 
-    train: predicted for each fold by a fit on the other folds (patients are never on both
-    sides). test: predicted by one fit on all development images. Returns clue, train, test and
-    the numbers of images; a part with one class only gives NaN.
+
+def aucs(clues, table):
+    """How well each clue alone tells the classes apart, with the `classifier`.
+
+    train: the AUC where each fold is predicted by a fit on the other folds (no patient is in two folds).
+    test: the same for test images, predicted by one fit on all development images. Returns clue, train,
+    test and the numbers of images; the AUC of images of one class only is NaN.
     """
     ill = manifest.positives(table)
     fold = table.fold.to_numpy()
     known, test = fold >= 0, fold < 0
     rows = []
     for name, values in workspace.progress(clues.items(), "Trying clues"):
-        fit = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
-        inside = cross_val_predict(
-            fit, values[known], ill[known], groups=fold[known], cv=LeaveOneGroupOut(), method="predict_proba"
-        )[:, 1]
-        outside = fit.fit(values[known], ill[known]).predict_proba(values)[test, 1]
+        development = values[known], ill[known]
+        each_fold = {"groups": fold[known], "cv": LeaveOneGroupOut()}
+        inside = cross_val_predict(classifier(), *development, **each_fold, method="predict_proba")[:, 1]
+        outside = classifier().fit(*development).predict_proba(values)[test, 1]
         rows.append((name, _auc(ill[known], inside), _auc(ill[test], outside), known.sum(), test.sum()))
     return pd.DataFrame(rows, columns=["clue", "train", "test", "n train", "n test"])
 

@@ -5,9 +5,6 @@ From stored scores; what pictures and files tell is added where it is known. No 
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from .. import intervals, metrics
 from ..data import gate, manifest, shortcuts
@@ -67,8 +64,8 @@ def _of_pictures(radiographs):
     inputs = np.column_stack([standardised, np.log(known.sharpness)])  # float [n, 6]
     ill, development = manifest.positives(table), (table.split != "test").to_numpy()
     if len(set(ill[development])) == 2:
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
-        looks_ill = model.fit(inputs[development], ill[development]).predict_proba(inputs)[:, 1]
+        model = shortcuts.classifier().fit(inputs[development], ill[development])
+        looks_ill = model.predict_proba(inputs)[:, 1]
         known[TONE] = np.where(ill, 1 - looks_ill, looks_ill)
     return known.set_index(pd.Index(table.path))
 
