@@ -9,11 +9,16 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image
-from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import (
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from utils import workspace
 from utils.data import dicom, images
+from utils.workspace import ExplainedError
 
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
 SECRET = "Doe^Jane"
@@ -28,10 +33,11 @@ def expected():
     return np.round(np.linspace(0, 255, 2400).reshape(40, 60)).astype(int)
 
 
-def dataset(values, bits=12, **entries):
+def encoded(values, bits=12, syntax=ExplicitVRLittleEndian, **entries):
+    """The bytes of a DICOM file; entries: of its header."""
     data = pydicom.Dataset()
     data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.TransferSyntaxUID = syntax
     data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = DigitalXRayImageStorageForPresentation
     data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = pydicom.uid.generate_uid()
     data.PatientName, data.Modality, data.BodyPartExamined = SECRET, "DX", "CHEST"
@@ -41,34 +47,34 @@ def dataset(values, bits=12, **entries):
     data.PixelData = values.tobytes()
     for name, value in entries.items():
         setattr(data, name, value)
-    return data
+    return written(data)
 
 
-def encoded(data, **kwargs):
+def written(data, **kwargs):
     file = io.BytesIO()
     pydicom.dcmwrite(file, data, **({"enforce_file_format": True} | kwargs))
     return file.getvalue()
 
 
+def is_the_ramp(grey):
+    return grey.dtype == np.uint8 and np.abs(grey.astype(int) - expected()).max() <= 1
+
+
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 def test_every_depth_gives_the_same_grey(bits):
-    values = ramp(bits).astype(np.uint8 if bits == 8 else np.uint16)
-    grey = images.read(encoded(dataset(values, bits)))
-    assert grey.dtype == np.uint8 and np.abs(grey.astype(int) - expected()).max() <= 1
+    assert is_the_ramp(images.read(encoded(ramp(bits).astype(np.uint8 if bits == 8 else np.uint16), bits)))
 
 
 def test_monochrome1_is_inverted():
-    grey = images.read(encoded(dataset(4095 - ramp(), PhotometricInterpretation="MONOCHROME1")))
-    assert np.abs(grey.astype(int) - expected()).max() <= 1
+    assert is_the_ramp(images.read(encoded(4095 - ramp(), PhotometricInterpretation="MONOCHROME1")))
 
 
 def test_rescale_with_a_negative_slope_turns_the_greys():
-    grey = images.read(encoded(dataset(4095 - ramp(), RescaleSlope="-1", RescaleIntercept="4095")))
-    assert np.abs(grey.astype(int) - expected()).max() <= 1
+    assert is_the_ramp(images.read(encoded(4095 - ramp(), RescaleSlope="-1", RescaleIntercept="4095")))
 
 
 def test_the_first_window_is_applied():
-    grey = images.read(encoded(dataset(ramp(), WindowCenter="2048", WindowWidth="1024")))
+    grey = images.read(encoded(ramp(), WindowCenter=["2048", "100"], WindowWidth=["1024", "50"]))
     assert (grey[ramp() < 1500] == 0).all() and (grey[ramp() > 2600] == 255).all()
     assert 120 < grey[np.abs(ramp().astype(int) - 2048) < 3].mean() < 136
 
@@ -78,163 +84,131 @@ def test_a_modality_table_is_applied():
     table.add_new("LUTDescriptor", "US", [256, 0, 16])
     table.add_new("LUTData", "US", (np.arange(256) ** 2).tolist())
     table.ModalityLUTType = "US"
-    data = dataset(ramp(8).astype(np.uint8), 8)
-    data.ModalityLUTSequence = pydicom.Sequence([table])
-    np.testing.assert_allclose(images.read(encoded(data)), expected() ** 2 / 255, atol=3)
+    raw = encoded(ramp(8).astype(np.uint8), 8, ModalityLUTSequence=pydicom.Sequence([table]))
+    np.testing.assert_allclose(images.read(raw), expected() ** 2 / 255, atol=3)
 
 
-def test_pixels_outside_the_detector_are_black():
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_pixels_outside_the_detector_are_black(photometric):
     values = ramp().astype(np.int16)
     values[:5] = -2000
-    grey = images.read(encoded(dataset(values, 16, PixelPaddingValue=-2000)))
-    assert (grey[:5] == 0).all() and grey[5:].min() == 0 and grey[6].min() > 0 and grey.max() == 255
+    raw = encoded(values, 16, PixelPaddingValue=-2000, PhotometricInterpretation=photometric)
+    inside = images.read(raw)[5:]
+    assert (images.read(raw)[:5] == 0).all() and inside.min() == 0 and inside.max() == 255
 
 
-def test_files_without_preamble_are_read():
-    raw = encoded(dataset(ramp()))
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_files_without_preamble_are_read(syntax):
+    raw = encoded(ramp().byteswap() if syntax == ExplicitVRBigEndian else ramp(), syntax=syntax)
     meta = pydicom.dcmread(io.BytesIO(raw)).file_meta.FileMetaInformationGroupLength
-    for start in (132, 132 + 12 + meta):  # without the preamble; without all of the file's own header
-        np.testing.assert_array_equal(images.read(raw[start:]), images.read(raw))
+    assert is_the_ramp(images.read(raw))
+    assert is_the_ramp(images.read(raw[132:]))  # without the preamble
+    if syntax != ExplicitVRBigEndian:  # without all of the file's own header, too
+        assert is_the_ramp(images.read(raw[132 + 12 + meta :]))
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "JPEG2000.dcm",
-        "MR_small_RLE.dcm",
-        "MR_small_jp2klossless.dcm",
-        "MR_small_jpeg_ls_lossless.dcm",
-        "JPGExtended.dcm",
-    ],
+    ["JPEG2000", "MR_small_RLE", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "JPGExtended"],
 )
 def test_compressed_files_are_read(name):
-    data = pydicom.dcmread(SHIPPED / name)
-    data.Modality, data.BodyPartExamined = "DX", "CHEST"
-    grey = images.read(encoded(data, enforce_file_format=False))
+    data, plain = (pydicom.dcmread(SHIPPED / f"{each}.dcm") for each in (name, "MR_small"))
+    data.Modality = plain.Modality = "DX"
+    grey = images.read(written(data, enforce_file_format=False))
     assert grey.shape == (data.Rows, data.Columns) and np.ptp(grey) == 255
     if "MR_small" in name:  # the same picture in every lossless compression
-        plain = pydicom.dcmread(SHIPPED / "MR_small.dcm")
-        plain.Modality, plain.BodyPartExamined = "DX", "CHEST"
-        np.testing.assert_array_equal(grey, images.read(encoded(plain, enforce_file_format=False)))
+        np.testing.assert_array_equal(grey, images.read(written(plain, enforce_file_format=False)))
 
 
-def test_lossless_jpeg_is_read():
-    gdcm = pytest.importorskip("gdcm", reason="the package that decodes it")
-    assert gdcm.Version.GetVersion()
-    picture = images.read(
-        compressed_by_gdcm(encoded(dataset(ramp())), gdcm.TransferSyntax.JPEGLosslessProcess14_1)
-    )
-    assert np.abs(picture.astype(int) - expected()).max() <= 1
-
-
-def compressed_by_gdcm(raw, syntax):
-    import tempfile
-
-    import gdcm
-
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "in.dcm").write_bytes(raw)
-        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-        reader.SetFileName(f"{folder}/in.dcm")
-        assert reader.Read()
-        change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-        change.SetInput(reader.GetImage())
-        assert change.Change()
-        writer.SetFile(reader.GetFile())
-        writer.SetFileName(f"{folder}/out.dcm")
-        writer.SetImage(change.GetOutput())
-        assert writer.Write()
-        return Path(folder, "out.dcm").read_bytes()
+def test_lossless_jpeg_is_read(tmp_path):
+    gdcm = pytest.importorskip("gdcm", reason="the package that encodes it")
+    (tmp_path / "in.dcm").write_bytes(encoded(ramp()))
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(f"{tmp_path}/in.dcm")
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetFileName(f"{tmp_path}/out.dcm")
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    assert is_the_ramp(images.read(tmp_path / "out.dcm"))
 
 
 @pytest.mark.parametrize(
     ("entries", "reason"),
     [
-        ({"Modality": "CT", "SOPClassUID": CTImageStorage}, "says CT, not a radiograph"),
-        ({"Modality": SECRET}, "says something else"),
-        ({"BodyPartExamined": "HAND"}, "another part of the body"),
-        ({"BodyPartExamined": "RODILLA IZQ"}, "another part of the body"),
+        ({"Modality": "CT"}, "not a radiograph"),
+        ({"Modality": SECRET}, "not a radiograph"),
         ({"ViewPosition": "LL"}, "lateral"),
-        ({"NumberOfFrames": 2}, "several pictures"),
-        ({"Rows": 20000, "Columns": 20000}, "too many pixels"),
+        ({"NumberOfFrames": 2, "PixelData": ramp().tobytes() * 2}, "several pictures"),
         ({"PhotometricInterpretation": "RGB", "SamplesPerPixel": 3}, "in colour"),
-        ({"Rows": 400}, "damaged or cut off"),
+        ({"Rows": 400}, "damaged"),
+        ({"Rows": 20000, "Columns": 20000}, "damaged"),
         ({"PixelData": b"\7\0" * 2400}, "one single shade"),
     ],
 )
 def test_unfit_files_get_a_reason_without_patient_data(entries, reason):
-    with pytest.raises(images.UnreadableImage, match=reason) as caught:
-        images.read(encoded(dataset(ramp(), **entries)))
+    with pytest.raises(ExplainedError, match=reason) as caught:
+        images.read(encoded(ramp(), **entries))
     assert "Doe" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "part",
-    ["TORAX", "Tórax AP", "TORACE", "PULMON", "POUMON", "HRUDNIK", "CHEST ABDOMEN", "BABYGRAM", "KYOBU"],
-)
-def test_a_chest_in_any_language_and_what_is_not_known_is_read(part):
-    assert images.read(encoded(dataset(ramp(), BodyPartExamined=part))).any()
+def test_files_cut_off_anywhere_get_a_reason():
+    raw = encoded(ramp())
+    for size in range(200, len(raw) - 2, 311):
+        with pytest.raises(ExplainedError) as caught:
+            images.read(raw[:size])
+        assert "Doe" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("entries", "reason"),
     [
         ({"PatientAge": "045Y"}, "an age outside 1 to 5 years"),
+        ({"PatientAge": "006Y"}, "an age outside 1 to 5 years"),
         ({"PatientAge": "011M"}, "an age outside 1 to 5 years"),
         ({"PatientAge": "020D"}, "an age outside 1 to 5 years"),
         ({"ViewPosition": "PA"}, "a PA view"),
         ({"PatientAge": "005Y", "ViewPosition": "AP"}, ""),
+        ({"PatientAge": "001Y"}, ""),
         ({"PatientAge": "018M"}, ""),
         ({"PatientAge": "unknown"}, ""),
         ({}, ""),
     ],
 )
 def test_age_and_view_tell_whether_the_scope_fits(entries, reason):
-    said = dicom.beyond(encoded(dataset(ramp(), **entries)))
+    said = dicom.beyond(encoded(ramp(), **entries))
     assert reason in said and bool(said) == bool(reason)
     assert not set(re.findall(r"\d+", said)) & {"045", "45", "11", "20"}, "nothing of the header is quoted"
 
 
-def test_files_cut_off_anywhere_get_a_reason():
-    raw = encoded(dataset(ramp()))
-    for size in range(200, len(raw) - 2, 311):
-        with pytest.raises(images.UnreadableImage) as caught:
-            images.read(raw[:size])
-        assert "Doe" not in str(caught.value)
-
-
-def test_without_the_packages_the_reason_names_them(tmp_path):
-    (tmp_path / "a.dcm").write_bytes(encoded(dataset(ramp())))
-    code = (
-        "import sys; sys.modules['pydicom'] = None\n"
-        "from utils.data import images\n"
-        "try: images.read(sys.argv[1])\n"
-        "except images.UnreadableImage as error: print(error)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "a.dcm"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == dicom.MISSING
-
-
 READ = """
-import sys, warnings
+import sys
+if sys.argv[1] != "all": sys.modules[sys.argv[1]] = None
+from utils import workspace
 from utils.data import images
-for name in sys.argv[1:]:
-    try:
-        images.read(name)
-    except images.UnreadableImage as error:
-        print(error)
+try:
+    print(images.read(sys.argv[2]).shape)
+except workspace.ExplainedError as error:
+    print(error)
 """
 
 
-def test_what_libraries_say_about_a_file_never_reaches_the_output(tmp_path):
-    Image.new("L", (9, 9)).save(tmp_path / "cut.tif")
-    (tmp_path / "cut.tif").write_bytes((tmp_path / "cut.tif").read_bytes()[:8])
-    data = dataset(ramp())
-    data.Modality = "Doe^Jane"
-    (tmp_path / "odd.dcm").write_bytes(encoded(data))
-    Image.new("1", (11_000, 9_000)).save(tmp_path / "large.png")
-    command = [sys.executable, "-c", READ, *map(str, sorted(tmp_path.iterdir()))]
+def said_of(path, missing="all"):
+    """What a process says that reads a file, without a package."""
+    command = [sys.executable, "-c", READ, missing, path]
     done = subprocess.run(command, cwd=workspace.PROJECT, capture_output=True, text=True)
-    assert done.stderr == "" and "Doe" not in done.stdout and done.stdout.count("\n") == 2
+    assert done.stderr == "" and "Doe" not in done.stdout
+    return done.stdout.strip()
+
+
+def test_without_the_packages_the_reason_names_them(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(encoded(ramp()))
+    assert said_of(tmp_path / "a.dcm", "pydicom") == dicom.MISSING
+
+
+def test_what_libraries_say_about_a_file_never_reaches_the_output(tmp_path):
+    (tmp_path / "odd.dcm").write_bytes(encoded(ramp(), Modality=SECRET, PatientAge=SECRET))
+    assert "not a radiograph" in said_of(tmp_path / "odd.dcm")

@@ -1,10 +1,15 @@
+"""Any file that a reader may bring becomes the right grey picture, or a reason."""
+
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from utils.data import cache, formats, images, manifest
+from utils import workspace
+from utils.data import cache, images, manifest
+from utils.workspace import ExplainedError
 
 
 def encoded(picture, kind="PNG", **options):
@@ -53,109 +58,74 @@ def test_exif_rotation_is_applied():
     assert images.read(encoded(Image.fromarray(gradient()), "JPEG", exif=exif)).shape == (60, 40)
 
 
+def test_large_jpegs_are_decoded_small_but_not_too_small():
+    raw = encoded(Image.fromarray(gradient(1000, 1500)), "JPEG")
+    assert images.read(raw, at_least=448).shape == (500, 750) and images.read(raw).shape == (1000, 1500)
+
+
+def frames(kind):
+    return encoded(
+        Image.fromarray(gradient()), kind, save_all=True, append_images=[Image.fromarray(gradient().T)]
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "empty"),
-        (b"<!doctype html><html>Too many downloads</html>", "web page"),
-        (b"just text", "not an image"),
+        (b"<!doctype html><html>Too many downloads</html>", "not an image"),
         (bytes(128) + b"DICM", "DICOM"),
-        (encoded(Image.fromarray(gradient(400, 400)), "JPEG")[:2000], "damaged or cut off"),
-        (encoded(Image.fromarray(gradient(400, 400)))[:500], "damaged or cut off"),
-        (encoded(Image.new("1", (11_000, 11_000))), "too many pixels"),
-        (encoded(Image.new("1", (20_000, 20_000))), "too many pixels"),
+        (encoded(Image.fromarray(gradient(400, 400)), "JPEG")[:2000], "damaged"),
+        (encoded(Image.fromarray(gradient(400, 400)))[:500], "damaged"),
+        (encoded(Image.new("1", (20_000, 20_000))), "too large"),
+        (encoded(Image.fromarray(-gradient().astype(np.float32)), "TIFF"), "negative"),
+        (frames("GIF"), "several pages"),
+        (frames("TIFF"), "several pages"),
     ],
-    ids=["empty", "web page", "text", "DICOM", "half a JPEG", "half a PNG", "large", "bomb"],
+    ids=["web page", "DICOM", "half a JPEG", "half a PNG", "bomb", "negative", "animated", "pages"],
 )
-def test_unreadable_files_get_a_reason(content, reason):
-    with pytest.raises(images.UnreadableImage, match=reason):
+def test_what_cannot_be_used_gets_a_reason(content, reason):
+    with pytest.raises(ExplainedError, match=reason):
         images.read(content)
+    (answer,) = images.read_many([lambda: content], "Reading")
+    assert isinstance(answer, ExplainedError) and reason in str(answer)
 
 
-def test_missing_file_gets_a_reason(tmp_path):
-    with pytest.raises(images.UnreadableImage, match="No such file"):
-        images.read(tmp_path / "none.png")
+def test_many_pictures_come_in_order_and_bad_ones_stop_nothing():
+    good = [encoded(Image.new("L", (9, 9), shade)) for shade in range(200)]
+    readers = [lambda raw=raw: raw for raw in good]
+    readers[70] = lambda: 1 / 0  # archives have many ways to be damaged
+    pictures = list(images.read_many(readers, "Reading"))
+    assert "cannot be opened" in str(pictures.pop(70))
+    assert [picture[0, 0] for picture in pictures] == [shade for shade in range(200) if shade != 70]
 
 
-def test_fingerprint_survives_size_and_compression_but_not_another_picture(radiographs):
-    rows = radiographs.table.index[:20]
-    pictures = radiographs.pixels[rows]
-    prints = images.fingerprint(pictures)
-    for row, picture in enumerate(pictures):
+@pytest.mark.parametrize(("mode", "seen"), [("RGB", True), ("P", True), ("L", False), ("I;16", False)])
+def test_colour_is_seen(mode, seen):
+    hues = Image.fromarray(np.stack([gradient(), gradient()[::-1], gradient()], axis=2))
+    picture = Image.fromarray(gradient().astype(np.uint16)) if mode == "I;16" else hues.convert(mode)
+    assert images.is_colour(encoded(picture)) == seen
+    assert not images.is_colour(encoded(Image.fromarray(gradient()).convert("RGB")))
+
+
+def test_copies_of_public_radiographs_are_recognised_by_their_fingerprints():
+    table = manifest.read()
+    for file in sorted((workspace.PROJECT / "examples/radiographs").glob("*.png")):
+        picture = images.read_squashed(file)
+        away = images.distance(images.stored(table.fingerprint), images.fingerprint(picture[None]))
+        assert Path(table.path[away.argmin()]).stem == file.stem and away.min() == 0
         big = Image.fromarray(picture).resize((900, 700), Image.Resampling.BICUBIC)
-        copy = images.squash(images.read(encoded(big, "JPEG", quality=60)))
-        away = images.distance(prints, images.fingerprint(copy[None])[0])
-        assert away[row] <= cache.RECOGNISED and away[row] == away.min()
+        copy = images.read_squashed(encoded(big, "JPEG", quality=60))
+        again = images.distance(images.stored(table.fingerprint), images.fingerprint(copy[None]))
+        assert again.argmin() == away.argmin() and again.min() <= cache.RECOGNISED
+
+
+def test_pictures_that_are_nearly_alike_are_paired():
+    pairs = images.alike(["0" * 16, "f" * 16, "0" * 15 + "7", "f" * 16, "0" * 15 + "f"])
+    assert pairs.values.tolist() == [[0, 2, 3], [1, 3, 0], [2, 4, 1]]
 
 
 def test_stretch_tells_a_squashed_picture():
     rng = np.random.default_rng(0)
     noise = Image.fromarray(rng.integers(0, 255, (64, 64), np.uint8))
     wide = np.asarray(noise.resize((64, 256), Image.Resampling.BILINEAR))[:64]
-    tall = wide.T
-    assert images.stretch(wide[None])[0] > 1.5 and images.stretch(tall[None])[0] < 0.7
-
-
-@pytest.fixture
-def small(radiographs):
-    """Six rows of the phantom with a reader for each picture, under its own name."""
-    table = radiographs.table.head(6).reset_index(drop=True)
-    pixels = radiographs.pixels[radiographs.table.index[:6]]
-    readers = {
-        path: (lambda p=p: encoded(Image.fromarray(p))) for path, p in zip(table.path, pixels, strict=True)
-    }
-    return table, pixels, readers
-
-
-def test_pack_keeps_rows_in_manifest_order(tmp_path, small):
-    table, pixels, readers = small
-    backwards = dict(reversed(readers.items()))
-    assert cache.write(backwards, table, tmp_path / "p.h5", "here").empty
-    mapped, again, present, problems, origin = cache.read(tmp_path / "p.h5")
-    assert isinstance(mapped, np.memmap) and present.all() and problems.empty and origin == "here"
-    np.testing.assert_array_equal(mapped, pixels)
-    assert manifest.digest(again) == manifest.digest(table)
-
-
-def test_pack_reports_what_does_not_fit(tmp_path, small):
-    table, pixels, readers = small
-    first, second, third, fourth, *_ = readers
-    readers[first] = readers[second]  # another picture under this name
-    readers[third] = lambda: b"<html></html>"
-    renamed = readers.pop(fourth)
-    del readers[second]
-    readers |= {"scan 7.png": renamed, "cat.png": lambda: encoded(Image.fromarray(gradient(300, 300)))}
-    readers["scan 7 again.png"] = renamed
-    moved = readers.pop(last := list(readers)[2])
-    other = manifest.CLASS_NAMES[table.label[5] == "NORMAL"]
-    readers[f"train/{other}/{last.rpartition('/')[2]}"] = moved
-    problems = cache.write(readers, table, tmp_path / "p.h5", "here").set_index("path").problem
-    assert problems[first].startswith("changed") and problems[third].startswith("unreadable")
-    assert problems[second] == "missing" and problems["cat.png"].startswith("extra")
-    assert problems["scan 7 again.png"] == f"duplicate: the same picture as {fourth}"
-    assert problems[f"train/{other}/{last.rpartition('/')[2]}"].startswith("wrong folder")
-    assert len(problems) == 6
-    assert cache.explain(problems.reset_index()).files.sum() == 6
-    mapped, _, present, _, _ = cache.read(tmp_path / "p.h5")
-    np.testing.assert_array_equal(mapped[3], pixels[3])  # recognised although it was renamed
-    assert present.tolist() == [False, False, False, True, True, True]
-
-
-def test_no_problems_need_no_explanation(tmp_path, small):
-    table, _, readers = small
-    problems = cache.write(readers, table, tmp_path / "p.h5", "here")
-    assert cache.explain(problems).empty and cache.explain(cache.read(tmp_path / "p.h5")[3]).empty
-
-
-def test_nothing_usable_leaves_an_existing_pack_alone(tmp_path, small):
-    table, _, readers = small
-    cache.write(readers, table, tmp_path / "p.h5", "good")
-    cache.write({"a.png": lambda: b"nothing"}, table, tmp_path / "p.h5", "bad")
-    assert cache.read(tmp_path / "p.h5")[4] == "good"
-    assert [path.name for path in tmp_path.iterdir()] == ["p.h5"]
-
-
-def test_a_file_that_is_no_pack_is_refused(tmp_path):
-    (tmp_path / "p.h5").write_bytes(b"half a file")
-    with pytest.raises(formats.DataError, match="not a packed cache"):
-        cache.read(tmp_path / "p.h5")
+    assert images.stretch(wide[None])[0] > 1.5 and images.stretch(wide.T[None])[0] < 0.7

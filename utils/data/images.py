@@ -6,7 +6,6 @@ import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,17 @@ import scipy.fft
 from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm.auto import tqdm
 
+from ..workspace import ExplainedError
 from . import dicom
-from .formats import DECODED, MAX_PIXELS, TOO_LARGE, UnreadableImage
 
+SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm")
+DECODED = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")  # by Pillow, whatever the file is called
 SIDE = 224  # pixels; pictures are kept squashed to SIDE x SIDE, as the public copies are
 COLOURED = 10  # grey levels between the channels, in the mean, from which a picture is in colour
 AHEAD = 64  # pictures read before they are asked for
 NO_IMAGE = "this is not an image file (JPEG, PNG, TIFF, BMP, GIF, WebP and DICOM can be read)"
 # What Pillow has to say about a file is said here in our words, or does not matter.
 warnings.filterwarnings("ignore", module=r"PIL\b")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read(source, at_least=None):
@@ -34,23 +34,14 @@ def read(source, at_least=None):
     luminance, EXIF rotation is applied, transparency is laid over black, and 16-bit or float
     pictures are scaled by the bit depth they use. at_least: pixels; a JPEG may be decoded at 1/2,
     1/4 or 1/8 of its size as long as both sides keep that many, which is faster. Raises
-    UnreadableImage with a reason a user can act on.
+    ExplainedError if the bytes are no picture that can be used.
     """
-    try:
-        raw = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except OSError as error:
-        raise UnreadableImage(f"the file cannot be opened ({error.strerror})") from None
-    if not raw:
-        raise UnreadableImage("the file is empty")
-    if raw[:512].lstrip()[:1] == b"<" and b"<html" in raw[:2048].lower():
-        raise UnreadableImage("this is a web page saved under an image's name; download it again")
+    raw = source if isinstance(source, bytes) else Path(source).read_bytes()
     if dicom.is_dicom(raw):
         return dicom.read(raw)
     with _opened(raw) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise UnreadableImage(TOO_LARGE)
         if getattr(picture, "is_animated", False) and picture.format != "MPO":  # MPO: a photo with previews
-            raise UnreadableImage("it is animated or has several pages; save the picture you mean by itself")
+            raise ExplainedError("it is animated or has several pages; save the picture you mean by itself")
         if at_least and picture.mode in ("L", "RGB"):
             picture.draft("L", (at_least, at_least))
         return _grey(ImageOps.exif_transpose(picture))
@@ -58,22 +49,21 @@ def read(source, at_least=None):
 
 @contextmanager
 def _opened(raw):
-    """A file's bytes as a Pillow picture; what goes wrong while it is in use becomes an UnreadableImage."""
+    """A file's bytes as a Pillow picture; what goes wrong while it is in use becomes an ExplainedError."""
     try:
         yield Image.open(io.BytesIO(raw), formats=DECODED)
     except UnidentifiedImageError:
-        raise UnreadableImage(NO_IMAGE) from None
-    except Image.DecompressionBombError:
-        raise UnreadableImage(TOO_LARGE) from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableImage(f"the image is damaged or cut off ({error})") from None
+        raise ExplainedError(NO_IMAGE) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ExplainedError(f"the image is damaged, cut off or too large ({error})") from None
 
 
 def _grey(picture):
+    """A Pillow picture of any mode as uint8 grey [height, width]."""
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = np.asarray(picture, dtype=np.float64)
         if not np.isfinite(values).all() or values.min() < 0:
-            raise UnreadableImage("its pixel values are negative or not numbers")
+            raise ExplainedError("its pixel values are negative or not numbers")
         if picture.mode == "F" and values.max() <= 1:  # a common way to store float pictures
             values = values * 255
         bits = max(8, int(np.ceil(np.log2(values.max() + 1))))
@@ -88,11 +78,11 @@ def is_colour(raw):
     """Whether the file's bytes are a picture with visible colour; False for DICOM and what cannot be read."""
     try:
         with _opened(raw) as picture:
-            if picture.mode in ("L", "LA", "1", "I", "F") or picture.mode.startswith("I;16"):
+            if Image.getmodebase(picture.mode) == "L":  # grey, of any depth
                 return False
             picture.draft("RGB", (64, 64))
             small = picture.resize((64, 64), Image.Resampling.NEAREST).convert("RGB")
-    except UnreadableImage:
+    except ExplainedError:
         return False
     return bool(np.ptp(np.asarray(small).astype(int), axis=2).mean() > COLOURED)
 
@@ -101,7 +91,7 @@ def file_facts(raw):
     """What a file tells without its picture: width, height, bytes, luma_table_sum, exif (0 or 1).
 
     luma_table_sum: sum of a JPEG file's luminance quantisation table, which tells the encoder and
-    its quality; 0 for other formats. Raises UnreadableImage.
+    its quality; 0 for other formats. Raises ExplainedError.
     """
     with _opened(raw) as picture:
         tables = getattr(picture, "quantization", None) or {}
@@ -119,13 +109,6 @@ def squash(grey, side=SIDE):
     return np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BILINEAR))
 
 
-def encode(picture):
-    """uint8 [height, width] as the bytes of a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
-    return file.getvalue()
-
-
 def fingerprint(pictures):
     """64-bit perceptual hash of squashed pictures: uint8 [n, 224, 224] -> uint64 [n].
 
@@ -134,7 +117,7 @@ def fingerprint(pictures):
     chests share the symmetric part, so the rest tells patients apart better.
     """
     block = SIDE // 32
-    small = pictures.reshape(-1, 32, block, 32, block).mean((2, 4), dtype=np.float32)
+    small = pictures.reshape(-1, 32, block, 32, block).mean((2, 4), dtype=np.float32)  # [n, 32, 32]
     waves = scipy.fft.dctn(small, axes=(1, 2))[:, :8, 1:16:2].reshape(-1, 64)
     bits = waves > np.median(waves, axis=1, keepdims=True)
     return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
@@ -146,11 +129,12 @@ def stretch(pictures):
     Mean horizontal over mean vertical grey-level difference. A radiograph taken wide and squashed
     to a square changes faster from left to right, so the value tells the lost aspect ratio.
     """
-
-    def step(picture, axis):
-        return np.abs(np.diff(picture.astype(np.float32), axis=axis)).mean()
-
-    return np.array([step(picture, 1) / max(step(picture, 0), 1e-6) for picture in pictures])
+    ratios = []
+    for picture in pictures:
+        grey = picture.astype(np.float32)
+        across, down = (np.abs(np.diff(grey, axis=axis)).mean() for axis in (1, 0))
+        ratios.append(across / max(down, 1e-6))
+    return np.array(ratios)
 
 
 def distance(a, b):
@@ -170,43 +154,42 @@ def alike(fingerprints, most=3):
     places in that order.
     """
     prints = stored(fingerprints)
-    found = []
+    pairs = [np.empty((0, 3), int)]
     for first in range(0, len(prints), 500):  # in portions, so that memory stays small
         away = distance(prints[first : first + 500, None], prints[None, first:])
         ones, others = np.nonzero(away <= most)
         later = ones < others  # each pair once
-        found.append(np.stack([ones + first, others + first, away[ones, others]], axis=1)[later])
-    pairs = np.concatenate(found) if found else np.empty((0, 3), int)
-    return pd.DataFrame(pairs, columns=["one", "other", "distance"])
+        pairs.append(np.stack([ones + first, others + first, away[ones, others]], axis=1)[later])
+    return pd.DataFrame(np.concatenate(pairs), columns=["one", "other", "distance"])
 
 
 def read_squashed(source):
-    """A file, or its bytes, as a squashed picture, uint8 [224, 224]; raises UnreadableImage."""
+    """A file, or its bytes, as a squashed picture, uint8 [224, 224]; raises ExplainedError."""
     return squash(read(source, at_least=2 * SIDE))
 
 
 def read_many(readers, desc, make=read_squashed):
     """Read many radiographs in threads, in order, with a progress bar.
 
-    readers: callables that return a file's bytes. make: what to do with them. Yields what `make`
-    returns, or the UnreadableImage instead of raising it, so that one bad file never stops the rest.
+    readers: list of functions that return a file's bytes. make: what to do with them. Yields what
+    `make` returns, or an ExplainedError instead of raising it, so that one bad file never stops the rest.
     """
 
     def one(reader):
         try:
             return make(reader())
-        except UnreadableImage as error:
+        except ExplainedError as error:
             reason = str(error)
         except Exception as error:  # zip archives have many ways to be damaged
             reason = f"the file cannot be opened ({error})"
-        return UnreadableImage(reason)  # a new one: that which was raised holds on to the file's bytes
+        return ExplainedError(reason)  # a new one: that which was raised holds on to the file's bytes
 
     bar = tqdm(total=len(readers), desc=desc, unit=" images", mininterval=1)
     with ThreadPoolExecutor(os.cpu_count()) as pool, bar:
-        started = (pool.submit(one, reader) for reader in readers)
-        waiting = deque(islice(started, AHEAD))  # only a few pictures ahead, so that memory stays small
-        for _ in readers:
-            waiting.extend(islice(started, 1))
-            done = waiting.popleft().result()
+        waiting = deque(pool.submit(one, reader) for reader in readers[:AHEAD])
+        for place in range(len(readers)):
+            result = waiting.popleft().result()
+            if place + AHEAD < len(readers):  # only so many at a time, so that memory stays small
+                waiting.append(pool.submit(one, readers[place + AHEAD]))
             bar.update()
-            yield done
+            yield result

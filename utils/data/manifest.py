@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .. import workspace
-from .formats import DataError
+from ..workspace import ExplainedError
 
 COLUMNS = ["path", "split", "fold", "label", "subtype", "patient", "fingerprint"]
 TYPES = {"fold": int, "patient": str, "fingerprint": str, "label": str, "subtype": str}
@@ -42,27 +42,25 @@ def divide(table, parts):
     from sklearn.model_selection import StratifiedGroupKFold
 
     if table.patient.nunique() < 2 * parts:
-        raise DataError(f"Only {table.patient.nunique()} patients; at least {2 * parts} are needed.")
-    draw = StratifiedGroupKFold(parts, shuffle=True, random_state=0).split
-    for rest, held_out in draw(table.index, table.subtype, table.patient):
+        raise ExplainedError(f"Only {table.patient.nunique()} patients; at least {2 * parts} are needed.")
+    splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=0)
+    for rest, held_out in splitter.split(table.index, table.subtype, table.patient):
         yield table.index[rest], table.index[held_out]
 
 
 def read(path=PUBLIC):
-    """Read a manifest, a path or an open file, and check that it can be relied on. Raises DataError."""
+    """Read a manifest, a path or an open file, and check that it can be relied on; raises ExplainedError."""
     name = getattr(path, "name", path) if hasattr(path, "read") else path
     try:
         table = from_csv(path)
-    except FileNotFoundError:
-        raise DataError(f"No manifest at {name}. Copy data_manifest.csv there again.") from None
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"{name} is not a readable manifest, a CSV file in UTF-8: {error}") from None
+        raise ExplainedError(f"{name} cannot be read as a manifest, a CSV file in UTF-8: {error}") from None
     missing = [column for column in COLUMNS if column not in table]
     if missing:
-        raise DataError(f"{name} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
+        raise ExplainedError(f"{name} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
     faults = problems(table)
     if faults:
-        raise DataError(f"{name} cannot be used: " + " ".join(faults))
+        raise ExplainedError(f"{name} cannot be used: " + " ".join(faults))
     return table[columns(table)]
 
 
@@ -74,26 +72,24 @@ def from_csv(file):
 
 def problems(table):
     """Sentences that say what is wrong with a manifest; an empty list means nothing."""
-    found = []
+    faults = []
     if table.path.duplicated().any():
-        found.append(f"{table.path.duplicated().sum()} paths stand there twice.")
+        faults.append(f"{table.path.duplicated().sum()} paths stand there twice.")
     empty = (table[["path", "label", "patient"]] == "").any(axis=1).sum()
     if empty:
-        found.append(f"{empty} rows have no path, label or patient.")
-    if not table.fingerprint.str.fullmatch("[0-9a-f]{16}").all():
-        found.append("A fingerprint must have 16 hexadecimal digits.")
+        faults.append(f"{empty} rows have no path, label or patient.")
     if not table.fold.between(-1, FOLDS - 1).all():
-        found.append(f"A fold must be a number from 0 to {FOLDS - 1}, or -1 for test.")
+        faults.append(f"A fold must be a number from 0 to {FOLDS - 1}, or -1 for test.")
     if "positive" in table:
         if table.groupby("label").positive.nunique().gt(1).any() or table.label.nunique() > 2:
-            found.append("There must be two labels, each either positive (1) or not (0).")
+            faults.append("There must be two labels, each either positive (1) or not (0).")
     elif strange := sorted(set(table.label) - set(CLASS_NAMES)):
-        found.append(f"Unknown labels: {', '.join(map(str, strange))}.")
-    for where, sides in (("train and test", table.split == "test"), ("two folds", table.fold)):
-        shared = sides.groupby(table.patient).nunique().gt(1).sum()
+        faults.append(f"Unknown labels: {', '.join(map(str, strange))}.")
+    for where, part in (("train and test", table.split == "test"), ("two folds", table.fold)):
+        shared = part.groupby(table.patient).nunique().gt(1).sum()
         if shared:
-            found.append(f"{shared} patients are in {where}.")
-    return found
+            faults.append(f"{shared} patients are in {where}.")
+    return faults
 
 
 def write(table, path):
@@ -102,10 +98,12 @@ def write(table, path):
 
 
 def columns(table):
+    """The columns of a manifest, in order; own data have one more."""
     return COLUMNS + ["positive"] * ("positive" in table)
 
 
 def to_csv(table):
+    """The text of the manifest's CSV file; other columns are left out."""
     return table[columns(table)].to_csv(index=False, lineterminator="\n")
 
 
@@ -138,11 +136,11 @@ def positives(table):
 
 def classes(table):
     """The negative, then the positive class: two pairs of its name and its rows, bool [n]."""
-    found = []
+    pairs = []
     for value, usual in enumerate(CLASS_NAMES):
         rows = positives(table) == value
-        found.append((table.label[rows].iloc[0] if rows.any() else usual, rows))
-    return found
+        pairs.append((table.label[rows].iloc[0] if rows.any() else usual, rows))
+    return pairs
 
 
 def counts(table):
@@ -155,18 +153,22 @@ def counts(table):
 
 def sample(table, per_group):
     """For quick runs: at most `per_group` development rows per fold and class, and all test rows."""
-
-    def spread(group):
-        places = np.linspace(0, len(group) - 1, min(per_group, len(group))).astype(int)
-        return group.iloc[places]
-
     development = table[table.fold >= 0]
-    groups = [spread(group) for _, group in development.groupby(["fold", "label"])]
-    return pd.concat([*groups, table[table.fold < 0]]).sort_index()
+    parts = [table[table.fold < 0]]
+    for _, group in development.groupby(["fold", "label"]):
+        places = np.linspace(0, len(group) - 1, min(per_group, len(group))).astype(int)  # evenly spread
+        parts.append(group.iloc[places])
+    return pd.concat(parts).sort_index()
 
 
-def draw(table, most, seed=0):
-    """About `most` rows of each class: whole patients, drawn at random, always the same for a seed."""
+def few_patients(table, most, seed=0):
+    """Some patients with all their rows: about `most` rows of each class, the same ones for the same seed.
+
+    Patients are taken in random order until a class has `most` rows, or all it has.
+    """
     patients = table.patient.unique()
     order = table.patient.map(pd.Series(np.random.default_rng(seed).permutation(len(patients)), patients))
     return table[order.groupby(positives(table)).rank(method="min") <= most]
+
+
+draw = few_patients  # the old name

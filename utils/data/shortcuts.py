@@ -17,9 +17,9 @@ FILE_FACTS = Path(__file__).with_name("file_facts.csv")
 
 
 def patient_keys(table):
-    """How many 'patients' train and test would share under patient keys in use elsewhere.
+    """How many patients train and test share, by this project's key and by others that are in use.
 
-    Returns a table: key, patients shared by train and test, and why. Own data have one key only.
+    Returns a table: patient key, shared, why. Own data have one key only.
     """
     test = table.split == "test"
 
@@ -27,9 +27,10 @@ def patient_keys(table):
         in_test = test[keys.index]
         return len(set(keys[in_test]) & set(keys[~in_test]))
 
-    ours = "collection and number (ours)", shared(table.patient)
-    rows = [(*ours, "the patients of your manifest")]
-    if "positive" not in table:
+    own_data = "positive" in table
+    why = "the patients of your manifest" if own_data else "one counter a collection"
+    rows = [("collection and number (ours)", shared(table.patient), why)]
+    if not own_data:
         number = table.patient.str.extract(r"(\d+)$")[0]
         ill = table.subtype.isin(["bacteria", "virus"])
         persons, merged = shared(number[ill]), shared(number[~ill])
@@ -37,27 +38,27 @@ def patient_keys(table):
             ("person number without the pathogen", persons, "bacteria and virus are counted separately"),
             ("IM and NORMAL2-IM merged", merged, "the two collections are counted separately"),
             ("the first two added", persons + merged, "a published 'leak'"),
-            (*ours, "one counter a collection"),
+            *rows,
         ]
     return pd.DataFrame(rows, columns=["patient key", "shared", "why"])
 
 
-def sibling_rate(table, draws=20, seed=0):
-    """Share of validation images with an image of the same patient in training, float [draws].
+def sibling_rate(table):
+    """Share of validation images with an image of the same patient in training, float [20].
 
-    For random 80/20 splits of the official training images by image instead of by patient.
+    For 20 random 80/20 splits of the official training images by image instead of by patient.
     """
     patients = table.patient[table.split == "train"].to_numpy()
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     shares = []
-    for _ in range(draws):
+    for _ in range(20):
         held_out = rng.permutation(len(patients)) < len(patients) // 5
         shares.append(np.isin(patients[held_out], patients[~held_out]).mean())
     return np.array(shares)
 
 
 def duplicates(pixels, table):
-    """Groups of radiographs with identical pixels: a table of split, label and names."""
+    """Groups of radiographs with identical pixels: a table of their splits, labels and paths."""
     digests = pd.Series([hash(pixels[row].tobytes()) for row in table.index], table.index)
     copies = table[digests.duplicated(keep=False)]
     rows = []
@@ -69,66 +70,78 @@ def duplicates(pixels, table):
 
 def picture_clues(pixels, table):
     """Clues that need no look at the lungs: {name: float [n, features]}, rows as in `table`."""
-    shown = [np.asarray(pixels[row]) for row in table.index]
+    pictures = [np.asarray(pixels[row]) for row in table.index]
     return {
-        "stretch (squash detector)": images.stretch(shown)[:, None],
-        "borders only": np.stack([_border(picture) for picture in shown]),
-        "8 x 8 thumbnail": np.stack([images.squash(picture, 8).ravel() for picture in shown]).astype(float),
-        "mean brightness": np.array([[picture.mean()] for picture in shown]),
+        "stretch (squash detector)": images.stretch(pictures)[:, None],
+        "borders only": np.stack([_border(picture) for picture in pictures]),
+        "8 x 8 thumbnail": np.stack([images.squash(picture, 8).ravel() for picture in pictures]).astype(
+            float
+        ),
+        "mean brightness": np.array([[picture.mean()] for picture in pictures]),
     }
 
 
-def _border(picture, width=16, parts=14):
-    """Mean grey level along the outer `width` pixels, in `parts` pieces a side: float [4 * parts]."""
-    sides = (picture[:width].T, picture[-width:].T, picture[:, :width], picture[:, -width:])
-    return np.concatenate([side.reshape(parts, -1).mean(1) for side in sides])
+def _border(picture):
+    """Mean grey level along the outer 16 pixels, in 14 pieces at each edge: float [56]."""
+    edges = (picture[:16].T, picture[-16:].T, picture[:, :16], picture[:, -16:])
+    return np.concatenate([edge.reshape(14, -1).mean(1) for edge in edges])
 
 
 def file_clues(facts):
     """Clues from the file alone: {name: float [n, 1]}. facts: see `read_file_facts`."""
-    return {
-        "encoder of the JPEG file": (facts.luma_table_sum == 1858).to_numpy(float)[:, None],
-        "file size": np.log(facts[["bytes"]].to_numpy(float)),
-        "EXIF data or none": (facts.exif > 0).to_numpy(float)[:, None],
-        "number of pixels": np.log((facts.width * facts.height).to_numpy(float))[:, None],
-        "width / height": (facts.width / facts.height).to_numpy(float)[:, None],
+    clues = {
+        "encoder of the JPEG file": facts.luma_table_sum == 1858,  # libjpeg at quality 75
+        "file size": np.log(facts.bytes),
+        "EXIF data or none": facts.exif > 0,
+        "number of pixels": np.log(facts.width * facts.height),
+        "width / height": facts.width / facts.height,
     }
+    return {name: values.to_numpy(float)[:, None] for name, values in clues.items()}
 
 
 def read_file_facts(readers, table):
-    """Facts of the original files, with manifest columns, and a sentence saying whose they are.
+    """Facts of the original files (`images.file_facts`) beside their manifest rows, and whose they are.
 
-    readers: `sources.open_files`. If those are originals they are measured; copies that somebody
-    resized have lost the facts, and then the table of 1,706 originals is taken that ships with
-    the project.
+    readers: `sources.open_files`; the files that `table` names are measured. Copies that somebody resized
+    have lost the facts, and then those of 1,706 originals are taken that ship with the project. Returns a
+    table and a sentence.
     """
-    rows = {name.rpartition("/")[2]: images.file_facts(reader()) for name, reader in readers.items()}
-    own = pd.DataFrame.from_dict(rows, orient="index")
-    if len(own) and own.width.nunique() > len(own) / 10:
-        names = table.path.str.rpartition("/")[2]
-        own = table.merge(own, left_on=names, right_index=True)
-        return own, f"File facts measured on your {len(own):,} original files."
+    names = table.path.str.rpartition("/")[2]
+    wanted = set(names) if names.is_unique else set()  # files are found by name, whatever their folder
+    rows = {}
+    for path, reader in readers.items():
+        name = path.rpartition("/")[2]
+        if name in wanted:
+            rows[name] = images.file_facts(reader())
+    measured = pd.DataFrame.from_dict(rows, orient="index")
+    if len(measured) and measured.width.nunique() > len(measured) / 10:
+        measured = table.merge(measured, left_on=names, right_index=True)
+        return measured, f"File facts measured on your {len(measured):,} original files."
     shipped = pd.read_csv(FILE_FACTS).merge(manifest.read(), on="path", validate="one_to_one")
     return shipped, f"File facts from {len(shipped):,} original files, measured for this project."
 
 
-def aucs(clues, table):
-    """How well each clue alone tells the classes apart, with a logistic regression.
+def classifier():
+    """Logistic regression on standardised values, with the same weight for both classes."""
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
 
-    train: predicted for each fold by a fit on the other folds (patients are never on both
-    sides). test: predicted by one fit on all development images. Returns clue, train, test and
-    the numbers of images; a part with one class only gives NaN.
+
+def aucs(clues, table):
+    """How well each clue alone tells the classes apart, with the `classifier`.
+
+    train: the AUC where each fold is predicted by a fit on the other folds (no patient is in two folds).
+    test: the same for test images, predicted by one fit on all development images. Returns clue, train,
+    test and the numbers of images; the AUC of images of one class only is NaN.
     """
     ill = manifest.positives(table)
     fold = table.fold.to_numpy()
     known, test = fold >= 0, fold < 0
     rows = []
     for name, values in workspace.progress(clues.items(), "Trying clues"):
-        fit = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
-        inside = cross_val_predict(
-            fit, values[known], ill[known], groups=fold[known], cv=LeaveOneGroupOut(), method="predict_proba"
-        )[:, 1]
-        outside = fit.fit(values[known], ill[known]).predict_proba(values[test])[:, 1] if test.any() else []
+        development = values[known], ill[known]
+        each_fold = {"groups": fold[known], "cv": LeaveOneGroupOut()}
+        inside = cross_val_predict(classifier(), *development, **each_fold, method="predict_proba")[:, 1]
+        outside = classifier().fit(*development).predict_proba(values)[test, 1]
         rows.append((name, _auc(ill[known], inside), _auc(ill[test], outside), known.sum(), test.sum()))
     return pd.DataFrame(rows, columns=["clue", "train", "test", "n train", "n test"])
 

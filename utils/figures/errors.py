@@ -11,7 +11,6 @@ from . import style
 from .style import COLOURS, TWO_COLUMNS
 
 COLUMNS = 4
-NUMBERED = "patient number"  # begins the names of facts that are one
 
 
 @style.styled
@@ -21,10 +20,10 @@ def rates(table):
 
     table: `errors.rates`. A panel for each fact, in the order of the table; dotted: the rate of the class.
     """
-    classes = table[table.fact == "class"].set_index("label")
+    classes = table[table.kind == "class"].set_index("label")
     whole = classes.value
-    parts = table[~table.fact.str.match("class$|subtype ")]
-    numbered = parts.fact.str.startswith(NUMBERED)
+    parts = table[~table.kind.isin(["class", "subtype"])]
+    numbered = parts.kind == "number"
     facts = [*parts.fact[~numbered].unique()]
     facts += [""] * (-len(facts) % COLUMNS) + [*parts.fact[numbered].unique()]  # these begin a row
     rows = max(1, math.ceil(len(facts) / COLUMNS))
@@ -32,7 +31,7 @@ def rates(table):
     for axis, fact in itertools.zip_longest(axes.flat, facts, fillvalue=""):
         axis.set(title=fact, visible=fact != "")
         if fact:
-            _panel(axis, fact, parts[parts.fact == fact], whole)
+            _panel(axis, parts[parts.fact == fact], whole)
     for axis in axes[:, 0]:
         axis.set_ylabel("wrong answers (%)")
     axes[0, 0].set_ylim(0, min(100, 5 + 100 * np.nanmax([0.1, *parts.high])))
@@ -53,7 +52,7 @@ def rates(table):
     return figure
 
 
-def _panel(axis, fact, parts, whole):
+def _panel(axis, parts, whole):
     """One fact: both classes side by side, or the only one that it is known of."""
     labels = list(parts.label.unique())
     for label, rows in parts.groupby("label", sort=False):
@@ -68,7 +67,7 @@ def _panel(axis, fact, parts, whole):
         axis.scatter(x, 100 * rows.value, 9, **looks, edgecolors=colour, zorder=3, clip_on=False)
         axis.axhline(100 * whole[label], **style.GUESSING | {"color": colour})
     first = parts.drop_duplicates("part")
-    if fact.startswith(NUMBERED):
+    if first.kind.iloc[0] == "number":
         names = [f"{low:.0f}-{high:.0f}" for low, high in zip(first["from"], first["to"], strict=True)]
         axis.set_xticks(first.part, names, rotation=90)
     else:
