@@ -1,5 +1,6 @@
 """A packed file that is damaged, edited, or written by several processes at once is never used silently."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import make_workspace
+from PIL import Image
 
 from utils import sources, workspace
 from utils.data import cache, images, manifest
@@ -23,6 +25,65 @@ def packed(phantom_folder, tmp_path_factory):
     readers = {name: file.read for name, file in files.image_files(files.every(phantom_folder)).items()}
     cache.write(readers, manifest.read(phantom_folder / "data_manifest.csv"), path, "here")
     return path.read_bytes()
+
+
+def png(pixels):
+    """A function that returns a picture, uint8 [height, width], as the bytes of a file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue
+
+
+@pytest.fixture
+def six(radiographs):
+    """Six rows of the phantom's manifest, their pictures, and {path: function that returns the bytes}."""
+    table = radiographs.table.head(6).reset_index(drop=True)
+    pixels = np.array(radiographs.pixels[radiographs.table.index[:6]])
+    return table, pixels, dict(zip(table.path, map(png, pixels), strict=True))
+
+
+def test_rows_are_those_of_the_manifest_and_problems_none(six, tmp_path):
+    table, pixels, readers = six
+    assert cache.write(dict(reversed(readers.items())), table, tmp_path / "p.h5", "here").empty
+    mapped, again, present, problems, origin = cache.read(tmp_path / "p.h5")
+    assert isinstance(mapped, np.memmap) and present.all() and origin == "here"
+    np.testing.assert_array_equal(mapped, pixels)
+    assert manifest.digest(again) == manifest.digest(table)
+    assert problems.empty and cache.explain(problems).empty
+
+
+def test_each_file_that_does_not_fit_is_named_with_its_problem(six, tmp_path):
+    table, pixels, readers = six
+    first, second, third, fourth, fifth, _ = readers
+    readers[first] = readers.pop(second)  # another picture under this name, and none under its own
+    readers[third] = lambda: b"<html></html>"
+    readers["scan 7.png"] = readers["scan 7 again.png"] = readers.pop(fourth)
+    other = manifest.CLASS_NAMES[table.label[4] == "NORMAL"]
+    moved = f"train/{other}/{fifth.rpartition('/')[2]}"
+    readers[moved] = readers.pop(fifth)
+    readers["cat.png"] = png(np.add.outer(np.arange(100), np.arange(100)).astype(np.uint8))
+    problems = cache.write(readers, table, tmp_path / "p.h5", "here")
+    kinds = dict(zip(problems.path, problems.problem.str.partition(":")[0], strict=True))
+    assert kinds == {
+        first: "changed",
+        second: "missing",
+        third: "unreadable",
+        "scan 7 again.png": "duplicate",
+        moved: "wrong folder",
+        "cat.png": "extra",
+    }
+    assert cache.explain(problems).files.sum() == 6
+    mapped, _, present, _, _ = cache.read(tmp_path / "p.h5")
+    assert present.tolist() == [False, False, False, True, True, True]
+    np.testing.assert_array_equal(mapped[3:], pixels[3:])
+
+
+def test_nothing_usable_leaves_an_earlier_file_alone(six, tmp_path):
+    table, _, readers = six
+    cache.write(readers, table, tmp_path / "p.h5", "good")
+    cache.write({"a.png": lambda: b"nothing"}, table, tmp_path / "p.h5", "bad")
+    assert cache.read(tmp_path / "p.h5")[4] == "good"
+    assert [path.name for path in tmp_path.iterdir()] == ["p.h5"]
 
 
 def is_refused(path):

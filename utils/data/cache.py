@@ -121,22 +121,31 @@ def _fill(pixels, readers, table):
             problems.append((name, f"unreadable: {picture}"))
             continue
         bits = images.distance(expected, images.fingerprint(picture[None])[0])
-        if row is None:
-            free = np.where(present, 64, bits)  # of exact duplicates, the next free row
-            row = int(free.argmin()) if free.min() <= RECOGNISED else None
-        if row is None and bits.min() <= RECOGNISED:
-            problems.append((name, f"duplicate: the same picture as {table.path[bits.argmin()]}"))
-        elif row is None:
-            problems.append((name, "extra: the manifest has no such radiograph"))
-        elif bits[row] > SAME_PICTURE:
-            problems.append((name, "changed: not the picture the manifest describes"))
-        else:
+        row, problem = _place(row, bits, present, table.path)
+        if not problem:
             pixels[row], present[row] = picture, True
-            folder = PurePosixPath(name).parent.name
-            if folder in classes and folder != table.label[row]:
-                problems.append((name, f"wrong folder: it is used as {table.label[row]}"))
+            if PurePosixPath(name).parent.name in classes - {table.label[row]}:
+                problem = f"wrong folder: it is used as {table.label[row]}"
+        if problem:
+            problems.append((name, problem))
     problems += [(path, "missing") for path in table.path[~present & ~named]]
     return present, pd.DataFrame(problems, columns=["path", "problem"])
+
+
+def _place(row, bits, present, paths):
+    """The row for one picture, and why it cannot be used, or "".
+
+    row: that of its name, or None. bits: int [n], how far its fingerprint is from that of each row.
+    present: bool [n], rows that hold a picture already.
+    """
+    if row is not None:
+        return row, "" if bits[row] <= SAME_PICTURE else "changed: not the picture the manifest describes"
+    free = np.where(present, 64, bits)  # of exact duplicates, the next free row
+    if free.min() <= RECOGNISED:
+        return free.argmin(), ""
+    if bits.min() <= RECOGNISED:
+        return None, f"duplicate: the same picture as {paths[bits.argmin()]}"
+    return None, "extra: the manifest has no such radiograph"
 
 
 def _ends(path):

@@ -57,19 +57,17 @@ class Radiographs:
 
 @dataclass(frozen=True)
 class Source:
-    """One place that radiographs can come from. kind: cache, folder, zip, download or phantom."""
+    """One place that radiographs can come from.
+
+    kind: cache, folder, zip, download or phantom. words: what notebooks say about it.
+    """
 
     kind: str
     where: Path | str
+    words: str
 
     def __str__(self):
-        if self.kind == "cache":
-            return f"packed in an earlier session, {self.where}"
-        if self.kind == "download":
-            return "none yet; the public data set will be downloaded, about 1.2 GB"
-        if self.kind == "phantom":
-            return "none found; the SYNTHETIC PHANTOM will be used"
-        return f"{self.kind} {self.where}"
+        return self.words
 
 
 def choose(ws, data):
@@ -138,18 +136,20 @@ def _places(ws):
         return
     packed = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
     for path in sorted(packed, key=lambda path: path.stat().st_mtime, reverse=True):  # the newest first
-        yield Source("cache", path)
+        yield Source("cache", path, f"packed in an earlier session, {path}")
     homes = [ws.home, PROJECT] + [DRIVE] * ws.on_drive
     for path in [home / name for names in (FOLDERS, ARCHIVES) for home in homes for name in names]:
         if path.exists():
             yield _files_at(path)
     if workspace.in_colab() and not ws.quick:
-        yield Source("download", KAGGLE)
-    yield Source("phantom", ws.scratch / ("phantom-quick" if ws.quick else "phantom"))
+        yield Source("download", KAGGLE, "none yet; the public data set will be downloaded, about 1.2 GB")
+    folder = ws.scratch / ("phantom-quick" if ws.quick else "phantom")
+    yield Source("phantom", folder, "none found; the SYNTHETIC PHANTOM will be used")
 
 
 def _files_at(path):
-    return Source("folder" if path.is_dir() else "zip", path)
+    kind = "folder" if path.is_dir() else "zip"
+    return Source(kind, path, f"{kind} {path}")
 
 
 def _load(source, ws):
@@ -215,10 +215,10 @@ def _pack(place, folder, origin):
             readers = {name: file.read for name, file in pictures.items()}
             problems = cache.write(readers, table, packed, origin)
     if not packed.exists():
-        first = problems.iloc[0]
+        name, problem = problems.iloc[0]
         raise ExplainedError(
             f"None of the {len(pictures):,} images in {place} is a radiograph of the manifest in use. "
-            f"The first, {first.path}: {first.problem}. {EXPECTED}"
+            f"The first, {name}: {problem}. {EXPECTED}"
         )
     return packed
 
