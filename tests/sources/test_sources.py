@@ -1,8 +1,9 @@
-import io
+"""Where radiographs come from: the order of places, what is recognised, and own data."""
+
 import shutil
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,22 @@ from PIL import Image
 
 from utils import sources, workspace
 from utils.data import manifest
-from utils.data.formats import DataError
-from utils.sources import files, own_data
+from utils.sources import own_data
 from utils.sources import radiographs as finding
 from utils.sources.phantom import write_phantom
+from utils.workspace import ExplainedError
+
+
+def zip_of(path, folder, prefixes=("set/",)):
+    """A zip of a folder with radiographs, below each of the prefixes, with what macOS adds."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("__MACOSX/set/train/NORMAL/._IM-0002-0001.jpeg", b"junk")
+        archive.writestr("set/.DS_Store", b"junk")
+        for prefix in prefixes:
+            for file in sorted(folder.rglob("*.jpeg")):
+                archive.write(file, prefix + file.relative_to(folder).as_posix())
+        archive.write(folder / "data_manifest.csv", "set/data_manifest.csv")
+    return path
 
 
 def test_phantom_is_the_same_every_time(tmp_path, phantom_folder):
@@ -24,43 +37,59 @@ def test_phantom_is_the_same_every_time(tmp_path, phantom_folder):
     assert again.patient.duplicated().any()
 
 
-def test_phantom_says_so(radiographs):
-    assert radiographs.synthetic and "SYNTHETIC PHANTOM" in str(radiographs)
+def test_where_nothing_is_there_the_phantom_is_used_loudly(tmp_path, capsys):
+    ws = make_workspace(tmp_path)
+    assert "SYNTHETIC PHANTOM will be used" in str(sources.find(ws))
+    loaded = sources.load(ws)
+    assert loaded.synthetic and "SYNTHETIC PHANTOM" in str(loaded)
+    said = capsys.readouterr().out
+    assert "NOTE: using the SYNTHETIC PHANTOM" in said and "chest_xray.zip" in said and str(tmp_path) in said
 
 
-def test_nothing_set_finds_the_phantom_outside_colab(tmp_path):
-    assert sources.find(make_workspace(tmp_path)).kind == "phantom"
+def kinds(ws):
+    return [source.kind for source in finding._places(ws)]
+
+
+def test_places_are_tried_in_this_order(tmp_path, phantom_folder, monkeypatch):
+    ws = make_workspace(tmp_path, quick=False)
+    assert kinds(ws) == ["phantom"]  # nothing is downloaded unasked
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+    assert kinds(ws) == ["download", "phantom"] and sources.at_hand(ws) is None
+    zip_of(tmp_path / "archive.zip", phantom_folder)
+    assert kinds(ws) == ["zip", "download", "phantom"]
+    shutil.copytree(phantom_folder, tmp_path / "chest_xray")
+    assert kinds(ws) == ["folder", "zip", "download", "phantom"]
+    sources.load(ws)
+    assert kinds(ws) == ["cache", "folder", "zip", "download", "phantom"]
+    assert kinds(replace(ws, data=phantom_folder)) == ["folder"]  # the user's word: nothing else is tried
+    with pytest.raises(ExplainedError, match=r"There is nothing at .*typo. Correct DATA"):
+        sources.load(replace(ws, data=tmp_path / "typo"))
+    with pytest.raises(ExplainedError, match=r"There is nothing at .*typo"):
+        sources.choose(ws, str(tmp_path / "typo"))
 
 
 def test_folder_zip_and_doubled_zip_give_the_same_data(tmp_path, phantom_folder):
-    plain, doubled = tmp_path / "plain.zip", tmp_path / "doubled.zip"
-    for path, prefixes in ((plain, ["set/"]), (doubled, ["set/", "set/set/"])):
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("__MACOSX/set/train/NORMAL/._IM-0002-0001.jpeg", b"junk")
-            archive.writestr("set/.DS_Store", b"junk")
-            for prefix in prefixes:
-                for file in sorted(phantom_folder.rglob("*.jpeg")):
-                    archive.write(file, prefix + file.relative_to(phantom_folder).as_posix())
-            archive.write(phantom_folder / "data_manifest.csv", "set/data_manifest.csv")
-    loaded = [
+    plain = zip_of(tmp_path / "plain.zip", phantom_folder)
+    doubled = zip_of(tmp_path / "doubled.zip", phantom_folder, ["set/", "set/set/"])
+    first, *others = [
         sources.load(make_workspace(tmp_path / data.stem, data, quick=False))
         for data in (phantom_folder, plain, doubled)
     ]
-    for other in loaded[1:]:
-        np.testing.assert_array_equal(other.pixels, loaded[0].pixels)
-        assert other.problems.empty and other.digest == loaded[0].digest
+    for other in others:
+        np.testing.assert_array_equal(other.pixels, first.pixels)
+        assert other.problems.empty and other.digest == first.digest
 
 
-def test_second_load_opens_the_same_pack(tmp_path, phantom_folder, capfd):
+def test_second_load_opens_the_same_pack(tmp_path, phantom_folder):
     ws = make_workspace(tmp_path, phantom_folder)
     sources.load(ws)
     (pack,) = (tmp_path / "cache").glob("*.h5")
     written = pack.stat().st_mtime_ns
     sources.load(ws)
     assert pack.stat().st_mtime_ns == written
-    later = make_workspace(tmp_path)  # CXR_DATA not set any more: the packed cache is found
+    later = make_workspace(tmp_path)  # CXR_DATA not set any more: the packed file is found
     assert sources.find(later).where == pack
-    assert sources.load(later).digest == sources.load(ws).digest
+    assert sources.load(later).digest == sources.load(ws).digest and sources.open_files(later) == {}
     with workspace.whole(pack.with_name("another.h5")) as partial:  # a newer one, not complete yet
         partial.write_bytes(b"half a file")
         assert partial.parent == pack.parent and sources.find(later).where == pack
@@ -68,92 +97,99 @@ def test_second_load_opens_the_same_pack(tmp_path, phantom_folder, capfd):
     assert sources.find(later).where == pack.with_name("another.h5")
 
 
-def test_truncated_image_is_reported_and_harms_no_earlier_pack(tmp_path, phantom_folder):
-    ws = make_workspace(tmp_path / "home", phantom_folder, quick=False)
+def test_a_damaged_image_is_named_and_harms_no_earlier_pack(tmp_path, phantom_folder):
+    data = tmp_path / "data"
+    shutil.copytree(phantom_folder, data)
+    ws = make_workspace(tmp_path / "home", data, quick=False)
     before = sources.load(ws)
     (pack,) = (tmp_path / "home/cache").glob("*.h5")
     content = pack.read_bytes()
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for file in phantom_folder.rglob("*.*"):
-        target = broken / file.relative_to(phantom_folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(file.read_bytes())
-    victim = sorted(broken.rglob("*.jpeg"))[3]
+    victim = sorted(data.rglob("*.jpeg"))[3]
     victim.write_bytes(victim.read_bytes()[:1500])
-    after = sources.load(make_workspace(tmp_path / "home", broken, quick=False))
+    after = sources.load(ws)
     assert len(after.table) == len(before.table) - 1
-    assert after.problems.path.tolist() == [victim.relative_to(broken).as_posix()]
+    assert after.problems.path.tolist() == [victim.relative_to(data).as_posix()]
     assert "cut off" in after.problems.problem[0] and "1 unreadable" in str(after)
     assert pack.read_bytes() == content
 
 
-def web_page(folder):
-    (folder / "data.zip").write_bytes(b"<html>quota</html>")
-    return folder / "data.zip"
+def test_pictures_are_recognised_under_other_names_in_other_folders(tmp_path, phantom_folder):
+    """As in version 3 of the public archive: other names, no `val`, other pictures beside them."""
+    table = manifest.read(phantom_folder / "data_manifest.csv")
+    cells = np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8)
+    Image.fromarray(cells).save(tmp_path / "cells.png")
+    with zipfile.ZipFile(tmp_path / "v3.zip", "w") as archive:
+        archive.write(phantom_folder / "data_manifest.csv", "CellData/data_manifest.csv")
+        archive.write(tmp_path / "cells.png", "CellData/OCT/train/CNV/CNV-1016042-1.png")
+        for number, row in enumerate(table.itertuples()):
+            part = "test" if row.split == "test" else "train"
+            name = f"CellData/chest_xray/{part}/{row.label}/{row.label}-{1000000 + number}-0001.jpeg"
+            archive.write(phantom_folder / row.path, name)
+    loaded = sources.load(make_workspace(tmp_path / "home", tmp_path / "v3.zip", quick=False))
+    same = sources.load(make_workspace(tmp_path / "home", phantom_folder, quick=False))
+    assert len(loaded.table) == len(table) and loaded.digest == manifest.digest(table)
+    np.testing.assert_array_equal(loaded.pixels, same.pixels)
+    assert loaded.problems.problem.tolist() == ["extra: the manifest has no such radiograph"]
 
 
-def cut_off_zip(folder):
-    (folder / "data.zip").write_bytes(b"PK\x03\x04 cut off")
-    return folder / "data.zip"
+def test_a_damaged_member_of_a_zip_is_named_and_the_rest_is_used(tmp_path, phantom_folder):
+    path = zip_of(tmp_path / "x.zip", phantom_folder)
+    content = bytearray(path.read_bytes())
+    victim = sorted(phantom_folder.rglob("*.jpeg"))[5]
+    content[content.find(victim.read_bytes()) + 300] ^= 255  # the checksum no longer fits
+    path.write_bytes(content)
+    loaded = sources.load(make_workspace(tmp_path, path, quick=False))
+    assert len(loaded.table) == len(loaded.listed) - 1
+    (problem,) = loaded.problems.itertuples()
+    assert problem.path == f"set/{victim.relative_to(phantom_folder).as_posix()}"
+    assert "unreadable" in problem.problem and "the file is damaged in its archive" in problem.problem
 
 
-def empty(folder):
-    return folder
+@pytest.fixture
+def kaggle(tmp_path, phantom_folder, monkeypatch):
+    """The real kagglehub without a connection, and with a prepared cache, as where a data set is mounted."""
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
+    monkeypatch.setenv("KAGGLE_API_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(finding, "KAGGLE", finding.KAGGLE + "/versions/2")
+    cached = tmp_path / "kaggle/datasets/paultimothymooney/chest-xray-pneumonia/versions/2"
+    shutil.copytree(phantom_folder, cached / "chest_xray")
+    (cached.parent.parent / "2.complete").touch()
+    return cached
 
 
-def no_classes(folder):
-    (folder / "cats").mkdir()
-    Image.new("L", (9, 9)).save(folder / "cats" / "cat.png")
-    return folder
+def test_the_copy_on_kaggle_is_taken_where_it_is_asked_for_and_in_colab(kaggle, tmp_path, monkeypatch):
+    (kaggle / "chest_xray/data_manifest.csv").rename(kaggle / "data_manifest.csv")
+    digest = manifest.digest(manifest.read(kaggle / "data_manifest.csv"))
+    ws = sources.choose(make_workspace(tmp_path / "asked"), "kaggle")
+    loaded = sources.load(ws)
+    assert loaded.digest == digest and loaded.problems.empty and len(sources.open_files(ws))
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+    loaded = sources.load(make_workspace(tmp_path / "colab", quick=False))
+    assert loaded.digest == digest and Path(loaded.origin).parts == Path(finding.KAGGLE).parts
 
 
-def strangers(folder):
-    (folder / "NORMAL").mkdir()
-    file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 300), np.uint8)).save(file, "PNG")
-    (folder / "NORMAL" / "mine.png").write_bytes(file.getvalue())
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("prepare", "words"),
-    [
-        (lambda folder: folder / "typo", "There is nothing at .*typo. Correct DATA"),
-        (empty, "There is no image file in"),
-        (no_classes, r"No folder NORMAL or PNEUMONIA in .*found: cats"),
-        (strangers, r"None of the 1 images .*mine\.png: extra"),
-        (web_page, "web page saved under this name"),
-        (cut_off_zip, "cut off while downloading"),
-    ],
-)
-def test_wrong_input_gets_words_and_leaves_no_cache(tmp_path, prepare, words):
-    data = tmp_path / "data"
-    data.mkdir()
-    with pytest.raises(files.DataError, match=words):
-        sources.load(make_workspace(tmp_path / "home", prepare(data)))
-    assert not list((tmp_path / "home").rglob("*.h5*"))
-
-
-def test_damaged_pack_names_the_file_and_the_remedy(tmp_path):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "x.h5").write_bytes(b"half a file")
-    with pytest.raises(files.DataError, match="Delete this file and run notebook 01 again"):
-        sources.load(make_workspace(tmp_path))
+def test_a_download_that_fails_is_explained(kaggle, tmp_path, monkeypatch, capsys):
+    shutil.rmtree(kaggle.parents[1])
+    with pytest.raises(ExplainedError, match=r"downloaded from Kaggle .* goes on from where it stopped"):
+        sources.choose(make_workspace(tmp_path), "kaggle")  # the user's word: no phantom
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
+    monkeypatch.setattr(finding, "write_phantom", lambda folder, patients: write_phantom(folder, 80))
+    assert sources.load(make_workspace(tmp_path, quick=False)).synthetic
+    said = capsys.readouterr().out
+    assert said.index("Going on without it") < said.index("NOTE: using the SYNTHETIC PHANTOM")
 
 
 def test_own_classes_become_a_manifest_that_every_notebook_can_use(tmp_path, own_folder):
     (own_folder / "ill" / "broken.jpg").write_bytes(b"nothing")
     table = own_data.describe(own_folder, positive="ill", patient=r"(P\d+)_")
     assert set(table.label) == {"ill", "well"} and (table.positive == (table.label == "ill")).all()
-    assert (
-        table.groupby("patient").split.nunique().max() == table.groupby("patient").fold.nunique().max() == 1
-    )
+    patients = table.groupby("patient")
+    assert patients.split.nunique().max() == patients.fold.nunique().max() == 1
     assert 0.1 < (table.split == "test").mean() < 0.3 and "broken" not in " ".join(table.path)
     loaded = sources.load(make_workspace(tmp_path, own_folder, quick=False))
     assert len(loaded.table) == len(table) and not loaded.synthetic
     assert manifest.classes(loaded.table)[1][0] == "ill"
-    with pytest.raises(files.DataError, match="Delete it to describe"):
+    with pytest.raises(ExplainedError, match="Delete it to describe"):
         own_data.describe(own_folder, positive="ill")
 
 
@@ -170,86 +206,15 @@ def test_patients_of_own_data_can_come_from_a_csv_file_or_be_left_out(tmp_path, 
 
 @pytest.mark.parametrize(
     ("positive", "patient", "words"),
-    [("cats", None, "one of them 'cats'; found: ill, well"), ("ill", r"(X\d+)", "No patient is known for")],
+    [
+        ("cats", None, "one of them 'cats'; there are: ill, well"),
+        ("ill", r"(X\d+)", "No patient is known for"),
+    ],
 )
 def test_own_data_that_cannot_be_described_gets_words(own_folder, positive, patient, words):
-    with pytest.raises(files.DataError, match=words):
+    with pytest.raises(ExplainedError, match=words):
         own_data.describe(own_folder, positive, patient)
     assert not (own_folder / "data_manifest.csv").exists()
-
-
-def test_many_threads_read_one_zip(tmp_path):
-    """Members with extra fields, as most programs write them: in Python 3.13.0 threads read each other's."""
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        for number in range(400):
-            member = zipfile.ZipInfo(f"{number}.png")
-            member.extra = b"UT\x05\x00\x03" + bytes(4)
-            archive.writestr(member, f"{number} " * 500)
-    found = files.every(tmp_path / "x.zip")
-    for _ in range(3):
-        with ThreadPoolExecutor(8) as threads:
-            contents = list(threads.map(lambda name: found[name][0](), found))
-        assert [text.split()[0].decode() for text in contents] == [name[:-4] for name in found]
-
-
-def test_a_zip_bomb_and_a_damaged_member_are_refused(tmp_path, phantom_folder, monkeypatch):
-    pictures = sorted(phantom_folder.rglob("*.jpeg"))
-    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        for file in [*pictures[:20], phantom_folder / "data_manifest.csv"]:
-            archive.write(file, file.relative_to(phantom_folder).as_posix())
-    content = bytearray((tmp_path / "x.zip").read_bytes())
-    at = content.find(pictures[5].read_bytes())
-    content[at + 300] ^= 255  # the checksum no longer fits
-    (tmp_path / "x.zip").write_bytes(content)
-    loaded = sources.load(make_workspace(tmp_path, tmp_path / "x.zip", quick=False))
-    assert len(loaded.table) == 19 and loaded.problems.problem.str.startswith("unreadable").sum() == 1
-    monkeypatch.setattr(files, "MAX_BYTES", 100)
-    with pytest.raises(files.DataError, match="too large"):
-        sources.load(make_workspace(tmp_path, tmp_path / "x.zip"))
-
-
-def test_the_routes_and_their_order_can_be_set(tmp_path, phantom_folder, monkeypatch):
-    ws = make_workspace(tmp_path, quick=False)
-    shutil.copytree(phantom_folder, tmp_path / "chest_xray")
-    assert sources.find(ws).kind == "folder"
-    assert sources.find(ws, ["zip", "download", "folder"]).kind == "download"
-    monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
-    assert [place.kind for place in finding._places(ws, finding.ROUTES)] == [
-        "folder",
-        "download",
-        "phantom",
-    ]
-    with pytest.raises(files.DataError, match="Unknown routes: floppy"):
-        sources.find(ws, ["floppy"])
-
-
-def test_kagglehub_gives_its_cached_copy_without_a_connection(tmp_path, phantom_folder, monkeypatch):
-    """The real kagglehub with a prepared cache, as in Colab, where the data set may be mounted."""
-    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
-    monkeypatch.setattr(finding, "KAGGLE", finding.KAGGLE + "/versions/2")
-    cached = tmp_path / "kaggle/datasets/paultimothymooney/chest-xray-pneumonia/versions/2"
-    shutil.copytree(phantom_folder, cached / "chest_xray")
-    (cached.parent.parent / "2.complete").touch()
-    shutil.copy(phantom_folder / "data_manifest.csv", cached)
-    table = manifest.read(cached / "data_manifest.csv")
-    (cached / "chest_xray" / "data_manifest.csv").unlink()
-    loaded = sources.load(make_workspace(tmp_path), ["download"])
-    assert loaded.digest == manifest.digest(table) and loaded.problems.empty
-
-
-def test_a_route_that_fails_is_explained_and_the_next_one_taken(
-    tmp_path, phantom_folder, monkeypatch, capsys
-):
-    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
-    monkeypatch.setenv("KAGGLE_API_ENDPOINT", "http://127.0.0.1:9")
-    shutil.copytree(phantom_folder, tmp_path / "chest_xray")
-    loaded = sources.load(make_workspace(tmp_path), ["download", "folder"])
-    said = capsys.readouterr().out
-    assert (
-        "downloaded from Kaggle (no connection)" in said
-        and "goes on from where it stopped. Going on without it" in said
-    )
-    assert loaded.digest == manifest.digest(manifest.read(phantom_folder / "data_manifest.csv"))
 
 
 def test_bacterial_against_viral_keeps_pictures_patients_split_and_folds(radiographs, tmp_path):
@@ -262,7 +227,7 @@ def test_bacterial_against_viral_keeps_pictures_patients_split_and_folds(radiogr
     for column in ("patient", "split", "fold", "fingerprint"):
         assert own.table[column].tolist() == ill[column].tolist()
     np.testing.assert_array_equal(own.pixels[own.table.index], radiographs.pixels[ill.index])
-    with pytest.raises(DataError, match="the public data set does"):
+    with pytest.raises(ExplainedError, match="the public data set does"):
         healthy = radiographs.table[radiographs.table.label == "NORMAL"]
         own_data.bacterial_or_viral(replace(radiographs, table=healthy), tmp_path / "none.zip")
     assert not (tmp_path / "none.zip").exists()

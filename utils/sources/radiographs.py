@@ -1,29 +1,30 @@
-"""Ways to get the radiographs; all end in the same packed cache, checked against the manifest.
+"""Finds the radiographs, and packs them into one file that is checked against the manifest.
 
-Order, when nothing is set: CXR_DATA or a notebook's DATA; the packed cache of an earlier session; a
-folder or zip in the folder of results or of the project, or at the top of My Drive; in Colab the public
-copy on Kaggle; the phantom.
+What CXR_DATA or a notebook's DATA names is used, and nothing else. Where nothing is named, these places are
+tried in order: the packed file of an earlier session; a folder or zip in the folder of results, in the
+project or at the top of My Drive; in Colab the public copy on Kaggle; the phantom, which is synthetic.
 """
 
+import io
+import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
+from .. import workspace
 from ..data import cache, manifest
-from ..data.formats import SUFFIXES, DataError
-from ..workspace import DRIVE, PROJECT, in_colab
-from . import files, packing
+from ..workspace import DRIVE, PROJECT, ExplainedError
+from . import files
 from .phantom import MARK, write_phantom
 
-ROUTES = ("cache", "folder", "zip", "download")  # then the phantom
 KAGGLE = "paultimothymooney/chest-xray-pneumonia"  # the files of Kermany et al. 2018, about 1.2 GB
 FOLDERS = ("chest_xray", "ChestXRay2017")
 ARCHIVES = ("chest_xray.zip", "ChestXRay2017.zip", "chest-xray-pneumonia.zip", "archive.zip")
-HOW_TO_GET_IMAGES = (
-    "to use real radiographs, put the folder chest_xray or the file chest_xray.zip "
-    "(doi 10.17632/rscbjbr9sj) into {home}, or set DATA to where it lies."
+EXPECTED = (
+    "Expected is a folder or a zip (unpack other archives first) with images as in "
+    "chest_xray/train/NORMAL/IM-0115-0001.jpeg. Describe classes of your own first: see notebook 01."
 )
 
 
@@ -31,10 +32,10 @@ HOW_TO_GET_IMAGES = (
 class Radiographs:
     """The radiographs in use.
 
-    pixels: uint8 [rows, 224, 224], memory-mapped. table: one manifest row per usable image;
-    its index is the row in `pixels`. listed: the whole manifest. problems: columns path and
-    problem. digest: names the manifest, so that a run knows its data. synthetic: True for the
-    phantom.
+    pixels: uint8 [rows, 224, 224], memory-mapped. table: one manifest row for each usable image; its index is
+    the row in `pixels`. listed: the whole manifest. problems: a table with the columns path and problem, see
+    `cache.PROBLEMS`. digest: of the manifest, so that a run knows its data. origin: where they come from.
+    synthetic: True for the phantom.
     """
 
     pixels: np.ndarray
@@ -56,31 +57,31 @@ class Radiographs:
 
 @dataclass(frozen=True)
 class Source:
-    """One place with radiographs: kind (a route, or phantom) and where."""
+    """One place that radiographs can come from.
+
+    kind: cache, folder, zip, download or phantom. words: what notebooks say about it.
+    """
 
     kind: str
     where: Path | str
+    words: str
 
     def __str__(self):
-        if self.kind == "cache":
-            _, table, present, _, origin = cache.read(self.where)
-            return f"packed before, {present.sum():,} of {len(table):,} radiographs, from {origin}"
-        if self.kind == "download":
-            return "none yet; the public data set will be downloaded, about 1.2 GB"
-        if self.kind == "phantom":
-            return "none found; the SYNTHETIC PHANTOM will be used"
-        return f"{self.kind} {self.where}"
+        return self.words
 
 
 def choose(ws, data):
-    """The workspace with the images that a notebook's DATA names: a folder, a zip, or a link to one on Drive.
+    """The workspace with the radiographs that a notebook's DATA names, and a line that says which.
 
-    An empty DATA changes nothing. Says which images will be used. Raises DataError, also where Drive fails.
+    data: a folder, a zip, a link to a zip on Google Drive, "kaggle" for the public data set, or "", which
+    changes nothing. Raises ExplainedError if it cannot be fetched or is not there.
     """
     if not data:
         return ws
-    if data.startswith("https://"):
-        from . import drive  # brings PyDrive2, which is not in every runtime
+    if data == "kaggle":
+        data = _from_kaggle()
+    elif data.startswith("https://"):
+        from . import drive  # brings Google's client, which is not in every runtime
 
         data = drive.fetch(data, ws.scratch / "incoming" / f"{drive.file_id(data)}.zip")
     ws = replace(ws, data=Path(data).expanduser().resolve())
@@ -88,74 +89,30 @@ def choose(ws, data):
     return ws
 
 
-def find(ws, routes=ROUTES):
-    """The first place where the radiographs could come from, without reading them. Raises DataError."""
-    return next(_places(ws, routes))
+def find(ws):
+    """The first Source of radiographs, without opening it. Raises ExplainedError if DATA names nothing."""
+    return next(_places(ws))
 
 
-def _places(ws, routes):
-    """Every place that the routes offer here, in order. The phantom is always the last."""
-    unknown = set(routes) - set(ROUTES)
-    if unknown:
-        raise DataError(f"Unknown routes: {', '.join(sorted(unknown))}. Choose from {', '.join(ROUTES)}.")
-    if ws.data:  # the user's word: nothing else is tried
-        if not ws.data.exists():
-            raise DataError(f"There is nothing at {ws.data}. Correct DATA (or CXR_DATA), or leave it empty.")
-        if ws.data.suffix.lower() in SUFFIXES:
-            raise DataError(f"{ws.data} is one image; DATA must be a folder or a zip. {packing.EXPECTED}")
-        yield Source("folder" if ws.data.is_dir() else "zip", ws.data)
-        return
-    packs = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
-    homes = [ws.home, PROJECT] + [DRIVE] * ws.on_drive
-    online = tuple(routes) != ROUTES or (in_colab() and not ws.quick)  # where asked for, or in Colab
-    places = {
-        "cache": sorted(packs, key=lambda path: path.stat().st_mtime, reverse=True),  # the newest first
-        "folder": [path for home in homes for name in FOLDERS if (path := home / name).is_dir()],
-        "zip": [path for home in homes for name in ARCHIVES if (path := home / name).is_file()],
-        "download": [KAGGLE] if online else [],
-    }
-    yield from (Source(route, where) for route in routes for where in places[route])
-    yield Source("phantom", ws.scratch / "phantom")
+def load(ws):
+    """The Radiographs in use; they are packed first where that has not been done yet.
 
-
-def load(ws, routes=ROUTES):
-    """Return the Radiographs in use, packing them first where that has not been done yet.
-
-    routes: the places to try, in order, from ROUTES; CXR_DATA, where set, is the only one. A
-    download that fails or a damaged packed file is explained, and the next place tried. The packed
-    cache is named after the files it came from, so changed files are packed anew and an earlier cache
-    is never overwritten. Raises DataError if nothing usable is found.
+    A download that fails, or a packed file that is damaged, is explained, and the next place tried. A packed
+    file is named after the files it was made from, so that changed files are packed anew beside it. Raises
+    ExplainedError if there is nothing usable in a place.
     """
     damaged = None
-    for source in _places(ws, routes):
-        if source.kind == "phantom" and damaged:
-            raise damaged  # real radiographs were meant
+    for source in _places(ws):
+        if source.kind == "phantom" and damaged:  # no answer where real radiographs were meant
+            raise ExplainedError(f"{damaged} Delete this file and run notebook 01 again.")
         try:
             return _load(source, ws)
-        except DataError as error:
-            if source.kind not in ("download", "cache"):
+        except ExplainedError as error:
+            if source.kind not in ("cache", "download"):
                 raise
             if source.kind == "cache":
                 damaged = error
             print(f"{error} Going on without it.")
-
-
-def _load(source, ws):
-    if source.kind == "cache":
-        packed = packing.copy_once(source.where, ws.scratch / "cache")
-    else:
-        folder = _folder(source, ws)
-        where = folder if source.kind == "phantom" else ws.scratch / "cache"
-        packed = packing.pack(folder, where, source.where)
-        if source.kind != "phantom":
-            packing.keep(packed, ws.home / "cache")
-    cache.check(packed)
-    pixels, table, present, problems, origin = cache.read(packed)
-    synthetic = bool(table.patient.str.startswith(MARK).all())
-    usable = table[present]
-    if ws.quick:
-        usable = manifest.sample(usable, per_group=12)  # test images are all kept
-    return Radiographs(pixels, usable, table, problems, manifest.digest(table), origin, synthetic)
 
 
 def at_hand(ws):
@@ -164,36 +121,142 @@ def at_hand(ws):
 
 
 def open_files(ws):
-    """{relative name: reader} of the files in use; empty where only a packed cache is at hand."""
+    """{relative name: function that returns the bytes} of the files in use; empty if they are only packed."""
     source = find(ws)
-    return files.gather(source.where)[0] if source.kind in ("folder", "zip") else {}
+    listed = files.every(source.where) if source.kind in ("folder", "zip") else {}
+    return {name: file.read for name, file in files.image_files(listed).items()}
 
 
-def _folder(source, ws):
-    """The folder or zip with the image files of a source; downloaded or made where they are not there yet."""
-    if source.kind == "download":
-        return _from_kaggle()
-    if source.kind == "phantom":
-        print(f"NOTE: using the SYNTHETIC PHANTOM; {HOW_TO_GET_IMAGES.format(home=ws.home)}")
-        folder = source.where.with_name("phantom-quick") if ws.quick else source.where
-        if not (folder / manifest.PUBLIC.name).exists():
-            write_phantom(folder, patients=160 if ws.quick else 480)
-        return folder
-    return source.where
+def _places(ws):
+    """Each Source in the order of preference; the last is the phantom, unless the user names a place."""
+    if ws.data:
+        if not ws.data.exists():
+            raise ExplainedError(f"There is nothing at {ws.data}. Correct DATA (or CXR_DATA), or empty it.")
+        yield _files_at(ws.data)
+        return
+    packed = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
+    for path in sorted(packed, key=lambda path: path.stat().st_mtime, reverse=True):  # the newest first
+        yield Source("cache", path, f"packed in an earlier session, {path}")
+    homes = [ws.home, PROJECT] + [DRIVE] * ws.on_drive
+    for path in [home / name for names in (FOLDERS, ARCHIVES) for home in homes for name in names]:
+        if path.exists():
+            yield _files_at(path)
+    if workspace.in_colab() and not ws.quick:
+        yield Source("download", KAGGLE, "none yet; the public data set will be downloaded, about 1.2 GB")
+    folder = ws.scratch / ("phantom-quick" if ws.quick else "phantom")
+    yield Source("phantom", folder, "none found; the SYNTHETIC PHANTOM will be used")
+
+
+def _files_at(path):
+    kind = "folder" if path.is_dir() else "zip"
+    return Source(kind, path, f"{kind} {path}")
+
+
+def _load(source, ws):
+    """The Radiographs of one Source. Raises ExplainedError."""
+    if source.kind == "cache":
+        packed = _copy(source.where, ws.scratch / "cache")
+    elif source.kind == "phantom":
+        packed = _pack(_phantom(source.where, ws), source.where, source.where)
+    else:
+        place = _from_kaggle() if source.kind == "download" else source.where
+        packed = _pack(place, ws.scratch / "cache", source.where)
+        _keep(packed, ws.home / "cache")
+    pixels, table, present, problems, origin = cache.read(packed)
+    synthetic = bool(table.patient.str.startswith(MARK).all())
+    usable = table[present]
+    if ws.quick:
+        usable = manifest.sample(usable, per_group=12)  # test images are all kept
+    return Radiographs(pixels, usable, table, problems, manifest.digest(table), origin, synthetic)
 
 
 def _from_kaggle():
-    """The folder with the public data set, where kagglehub keeps it (in Colab perhaps read-only).
-
-    What broke off goes on when it is asked for again. Raises DataError.
-    """
+    """The folder with the public data set, where kagglehub keeps it. Raises ExplainedError."""
     try:
         import kagglehub
 
         return Path(kagglehub.dataset_download(KAGGLE))
     except Exception as error:  # kagglehub has many kinds, without a common base
         why = "no connection" if isinstance(error, OSError) else f"{error}"
-        raise DataError(
+        raise ExplainedError(
             f"The public data set could not be downloaded from Kaggle ({why}). Run this cell again later: "
             "the download goes on from where it stopped."
         ) from None
+
+
+def _phantom(folder, ws):
+    """The folder with the phantom, which is made if need be."""
+    print(
+        "NOTE: using the SYNTHETIC PHANTOM; to use real radiographs, put the folder chest_xray or the file "
+        f"chest_xray.zip (doi 10.17632/rscbjbr9sj) into {ws.home}, or set DATA to where it lies, "
+        'or to "kaggle" to download the public data set.'
+    )
+    if not (folder / manifest.PUBLIC.name).exists():
+        write_phantom(folder, patients=160 if ws.quick else 480)
+    return folder
+
+
+def _pack(place, folder, origin):
+    """The packed file of the radiographs in a folder or zip; written into `folder` unless it is there.
+
+    origin: what is said of where they come from. Raises ExplainedError if there are none.
+    """
+    listed = files.every(place)
+    pictures = files.image_files(listed)
+    if not pictures:
+        raise ExplainedError(f"There is no image file in {place}. {EXPECTED}")
+    table = _manifest_for(listed, place)
+    versions = [f"{name} {file.size} {file.version}" for name, file in pictures.items()]
+    packed = folder / (workspace.digest("\n".join([manifest.digest(table), *versions])) + ".h5")
+    with workspace.lock(packed):  # a second notebook waits, instead of doing the same work
+        if not _is_usable(packed):
+            if packed.exists():
+                print(f"{packed} is damaged, or of another version. It is written again.")
+            readers = {name: file.read for name, file in pictures.items()}
+            problems = cache.write(readers, table, packed, origin)
+    if not packed.exists():
+        name, problem = problems.iloc[0]
+        raise ExplainedError(
+            f"None of the {len(pictures):,} images in {place} is a radiograph of the manifest in use. "
+            f"The first, {name}: {problem}. {EXPECTED}"
+        )
+    return packed
+
+
+def _manifest_for(listed, place):
+    """The manifest that lies beside the images, or else that of the public data set."""
+    names = [name for name in listed if PurePosixPath(name).name == manifest.PUBLIC.name]
+    if not names:
+        return manifest.read()
+    name = min(names, key=len)  # the one nearest to the top
+    file = io.BytesIO(listed[name].read())
+    file.name = f"{name} in {place}"  # for messages
+    return manifest.read(file)
+
+
+def _is_usable(packed):
+    """Whether this packed file is there, whole, and of this version."""
+    try:
+        return packed.exists() and cache.read(packed) is not None
+    except ExplainedError:
+        return False
+
+
+def _copy(packed, folder):
+    """The packed file in another folder, where it is copied to unless it is there already."""
+    target = folder / packed.name
+    if not _is_usable(target):
+        cache.read(packed)  # raises ExplainedError if it is damaged
+        print(f"Copying {packed.name} ({packed.stat().st_size / 1e6:,.0f} MB) to {folder}")
+        with workspace.whole(target) as partial:
+            shutil.copyfile(packed, partial)
+    return target
+
+
+def _keep(packed, folder):
+    """Keep a packed file where it outlives the session."""
+    try:
+        workspace.check_connected(folder)
+        _copy(packed, folder)
+    except OSError as error:  # Drive is full or gone; the local copy is good
+        print(f"The packed file could not be kept in {folder} ({error}); it will be made again.")
