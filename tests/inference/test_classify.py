@@ -1,7 +1,9 @@
 """New radiographs: what comes in, what is answered, what is kept, and what is never shown or overwritten."""
 
 import errno
+import os
 import shutil
+import subprocess
 import sys
 import types
 import zipfile
@@ -264,6 +266,24 @@ def test_hidden_names_stand_nowhere(ws, brightness, tmp_path, monkeypatch, capfd
         assert next(iter(readers)) == "00001" and len(answers) == len(readers)
         assert "Muster" not in path.name + path.read_text() + " ".join(classify.summary(answers))
     assert "Muster" not in "".join(capfd.readouterr())
+
+
+def test_the_command_writes_the_table_and_a_wrong_place_gets_a_sentence(ws, run, place, tmp_path):
+    def command(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "utils", "classify", *arguments],
+            cwd=workspace.PROJECT,
+            env=os.environ | {"CXR_HOME": str(ws.home)},
+            capture_output=True,
+            text=True,
+        )
+
+    done = command(str(place), "--to", str(tmp_path / "answers.csv"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("The network: run mine") and "3 not usable" in done.stdout
+    assert len(pd.read_csv(tmp_path / "answers.csv")) == 10
+    done = command(str(tmp_path / "nowhere"))
+    assert done.returncode == 1 and "There is nothing at" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_summary_counts_and_says_what_to_do():
