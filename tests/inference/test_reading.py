@@ -1,79 +1,61 @@
-"""The reader study: what is drawn, whose answers count, how readers are compared."""
+"""The reader study: what is chosen, whose answers count, how readers are compared."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import run_cells
 
+from utils import workspace
 from utils.data import manifest
-from utils.data.formats import DataError
 from utils.inference import reading
+from utils.workspace import ExplainedError
 
 
 @pytest.fixture
 def rows(radiographs):
-    return reading.draw(radiographs.table)
+    return reading.choose_radiographs(radiographs.table)
 
 
-def marks_of(rows, *marks):
+def marks_of(*marks):
     return [*marks, *["?"] * (20 - len(marks))]
 
 
-def test_drawn_are_validation_images_one_a_patient_and_as_many_of_each_class(radiographs, rows):
+def test_validation_images_are_chosen_one_a_patient_and_as_many_of_each_class(radiographs, rows):
     assert rows.patient.is_unique and (rows.fold == 0).all()
     counts = np.bincount(manifest.positives(rows))
     assert counts[0] == counts[1] and 3 <= counts[0] <= 10
-    assert rows.equals(reading.draw(radiographs.table))
-    assert not rows.equals(reading.draw(radiographs.table, seed=1))
-    assert len(reading.draw(radiographs.table, each=2)) == 4
+    assert rows.equals(reading.choose_radiographs(radiographs.table))
+    assert not rows.equals(reading.choose_radiographs(radiographs.table, seed=1))
+    assert len(reading.choose_radiographs(radiographs.table, each=2)) == 4
     assert not (np.diff(manifest.positives(rows)) >= 0).all()  # the order does not tell the class
-
-
-def test_one_class_cannot_be_read(radiographs):
-    with pytest.raises(DataError, match="one class only"):
-        reading.draw(radiographs.table.query("label == 'NORMAL'"))
-
-
-@pytest.mark.parametrize("seed", [-1, 1.5, "0", 2**32])
-def test_a_seed_that_draws_nothing_gets_words(seed, radiographs):
-    with pytest.raises(DataError, match=f"The seed is {seed}; choose a whole number from 0 on"):
-        reading.draw(radiographs.table, seed=seed)
 
 
 def test_marks_are_kept_go_on_later_and_are_never_those_of_other_pictures(
     radiographs, rows, tmp_path, capsys
 ):
     pictures = radiographs.pixels[rows.index]
-    reader, answers = reading.sheet(rows, pictures, marks_of(rows, "pneumonia", "?", "normal"), tmp_path)
+    reader, answers = reading.sheet(rows, pictures, marks_of("pneumonia", "?", "normal"), tmp_path)
     assert reader == "you" and answers.score.tolist() == [1, 0]
     assert answers.index.tolist() == [rows.index[0], rows.index[2]]
     assert f"2 of {len(rows)} are marked by you" in capsys.readouterr().out
-    reader, answers = reading.sheet(rows, pictures, marks_of(rows), tmp_path)  # later
+    reader, answers = reading.sheet(rows, pictures, marks_of(), tmp_path)  # later
     assert reader == "you" and answers.score.tolist() == [1, 0]
     assert "marked by you, earlier. To start again, delete" in capsys.readouterr().out
-    _, answers = reading.sheet(rows, pictures, marks_of(rows, " Normal", "PNEUMONIA", None), tmp_path)
+    _, answers = reading.sheet(rows, pictures, marks_of(" Normal", "PNEUMONIA"), tmp_path)
     assert answers.score.tolist() == [0, 1]  # the third is left out now
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    reader, _ = reading.sheet(rows, 255 - pictures, marks_of(rows), tmp_path)
+    with pytest.raises(ExplainedError, match="Number 2 is marked 'maybe'"):
+        reading.sheet(rows, pictures, marks_of("?", "maybe"), tmp_path)
+    reader, answers = reading.sheet(rows, 255 - pictures, marks_of(), tmp_path)
     assert reader == "brightness rule" and "not of a person" in capsys.readouterr().out
+    assert answers.score.tolist() == reading.brighter_half(255 - pictures).tolist()
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.parametrize("content", ["", "number,path\n1,a\n", "number,path,mark\n1,a,normal\n", "\xff\x00"])
-def test_a_damaged_sheet_is_named_and_left_as_it_is(content, radiographs, rows, tmp_path):
-    pictures = radiographs.pixels[rows.index]
-    reading.sheet(rows, pictures, marks_of(rows, "normal"), tmp_path)
-    (file,) = tmp_path.iterdir()
-    file.write_text(content, encoding="latin-1")
-    with pytest.raises(DataError, match="not an answer sheet"):
-        reading.sheet(rows, pictures, marks_of(rows), tmp_path)
-    assert file.read_text(encoding="latin-1") == content
-
-
-def test_another_word_is_refused_before_anything_is_written(radiographs, rows, tmp_path):
-    with pytest.raises(DataError, match="Number 2 is marked 'maybe'"):
-        reading.sheet(rows, radiographs.pixels[rows.index], marks_of(rows, "?", "maybe"), tmp_path)
-    assert not list(tmp_path.iterdir())
+    next(tmp_path.iterdir()).write_text("number,path,mark\n1,a,normal\n")  # cut off
+    with pytest.raises(ExplainedError, match="Number 2 is marked"):
+        reading.sheet(rows, pictures, marks_of(), tmp_path)
 
 
 def test_the_rule_calls_the_half_with_the_brighter_lungs_positive():
@@ -93,10 +75,10 @@ def readers_table(scores):
 def test_readers_are_measured_named_where_wrong_and_compared_with_themselves(capsys):
     you, network = readers_table([0.0, 1, 1, 1]), readers_table([0.0, 0, 1, 1])
     before = {"you": you, "network": network}
-    found = reading.measured(before)
-    assert found.group.tolist() == ["you: normal", "you: pneumonia", "network: normal", "network: pneumonia"]
-    assert found.value.tolist() == [0.5, 1, 0.5, 0.5] and found.images.tolist() == [2] * 4
-    assert ((found.low < found.value) & (found.value <= found.high)).all()
+    rates = reading.measured(before)
+    assert rates.group.tolist() == ["you: normal", "you: pneumonia", "network: normal", "network: pneumonia"]
+    assert rates.value.tolist() == [0.5, 1, 0.5, 0.5] and rates.images.tolist() == [2] * 4
+    assert ((rates.low < rates.value) & (rates.value <= rates.high)).all()
     assert reading.wrong(you, before) == ["", "network", "you, network", ""]
     assert "Too few to measure: fewer than 5 pictures" in capsys.readouterr().out
     assert reading.wrong(you, {"you": you.iloc[:1]}) == [""] * 4  # what is open is not wrong
@@ -104,12 +86,17 @@ def test_readers_are_measured_named_where_wrong_and_compared_with_themselves(cap
     assert list(reading.alone({"network": network, "you": you})) == [
         "Wrong alone: network 1, you 0 (p = 1.00)"
     ]
+    assert list(reading.alone({"a": you, "b": you})) == ["Wrong alone: a 0, b 0 (p = 1.00)"]
+    right, all_wrong = (pd.concat([readers_table(scores)] * 2) for scores in ([0, 1, 0, 1], [1, 0, 1, 0]))
+    right, all_wrong = right.reset_index(), all_wrong.reset_index()
+    (sentence,) = reading.alone({"you": right, "network": all_wrong})
+    assert sentence == "Wrong alone: you 0, network 8 (p = 0.01)"  # 2 / 2 ** 8
     after = {
         "you": readers_table([1.0, 0, 0, 1]).iloc[::-1].iloc[:3],
         "network": readers_table([1.0, 1, 1, 1]),
     }
     both = reading.both_times(before, after)
-    assert [table.index.tolist() for side in both for table in side.values()] == [[5, 9, 2]] * 4
+    assert [table.index.tolist() for times in both for table in times.values()] == [[5, 9, 2]] * 4
     assert reading.changed(*both).T.to_dict("list") == {"you": [3, 0, 2], "network": [3, 1, 0]}
 
 
@@ -117,7 +104,7 @@ def test_who_reads_once_stands_in_no_comparison(capsys):
     you, network = readers_table([0.0, 1, 1, 1]).iloc[:2], readers_table([0.0, 0, 1, 1])
     both = reading.both_times({"you": you, "network": network.iloc[:2]}, {"rule": you, "network": network})
     assert "Mark these, too" in capsys.readouterr().out
-    assert [list(side) for side in both] == [["network"]] * 2 and len(both[1]["network"]) == 2
+    assert [list(times) for times in both] == [["network"]] * 2 and len(both[1]["network"]) == 2
     none = reading.both_times({"you": you}, {"rule": network})
     assert none == ({}, {}) and reading.changed(*none).empty and reading.measured(none[0]).empty
 
@@ -126,6 +113,13 @@ def test_networks_answer_at_the_threshold_of_their_card(trained, radiographs, ro
     answers = reading.ask({"network": trained}, radiographs.pixels[rows.index], rows)["network"]
     stored = trained.scores("val").set_index("path").score.reindex(answers.path)
     assert answers.score.tolist() == (stored >= trained.card["threshold"]["value"]).astype(float).tolist()
+
+
+def test_who_reads_alone_needs_no_tensorflow():
+    code = (
+        "import sys; from utils.inference import reading; assert not {'tensorflow', 'keras'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=workspace.PROJECT, check=True)
 
 
 def test_a_reader_who_marks_two_pictures_of_the_notebook_is_measured_on_these(tmp_path):

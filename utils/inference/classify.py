@@ -1,9 +1,7 @@
-"""New radiographs -> answers: a file, a folder, a zip or a Drive link into one table, in flat memory.
-
-The table (see table.py) grows on disk as it goes, so that an interrupted folder goes on where it stopped.
-"""
+"""New radiographs -> answers: a file, a folder, a zip or a Drive link becomes one table, in flat memory."""
 
 import contextlib
+import csv
 import re
 from functools import partial
 from itertools import islice
@@ -14,102 +12,169 @@ import pandas as pd
 
 from .. import metrics, predict, runs, workspace
 from ..data import dicom, gate, images, manifest
-from ..sources import files
-from . import summary, table
+from ..sources import drive, files
+from ..workspace import ExplainedError
 
-BATCH = 256  # files between two writings of the table
+EXAMPLES = workspace.PROJECT / "examples" / "radiographs"  # three of the public test images, see README there
+BATCH = 256  # files in memory at a time
 SMALLEST = 100  # pixels; the smallest side of a radiograph that can be judged
 LONGEST = 3  # times its width may a radiograph be high, or the reverse
 CHILDREN = "known for children of 1 to 5 years, AP view, one hospital"  # the scope of the public radiographs
-EXAMPLES = workspace.PROJECT / "examples" / "radiographs"  # three of the public test images, see README there
-ADVICE = (
-    "Make space for the table, or see to it that you may write there, and run this again: it goes on from "
-    "there. Or choose another place for the table."
-)
 
 
-class Stopped(workspace.ExplainedError, KeyboardInterrupt):
-    """Stopped by hand; the message says what is done."""
+def classify(place, ws, run="", to=None, hide_names=False):
+    """Answer every file in a place, and keep the table as a CSV file. Returns (answers, readers, path).
 
+    place: a file, a folder with all that is in it, a zip, or the link to a file on Google Drive. Files that
+    end in .csv are left out. run: the name of a run; without it, the one that `runs.find` chooses. to: the
+    CSV file; without it, one in the folder of results. A file that is there already is never overwritten.
+    hide_names: call the files 00001, 00002, ... wherever something is shown or written.
 
-@contextlib.contextmanager
-def _in_words(place, so_far, advice):
-    """Turn what the disk or the user stops into one message. so_far: a function that says what is done."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Stopped(f"Stopped by hand. {so_far()} To go on, run this again.") from None
-    except OSError as error:
-        other = Path(error.filename or place).parent != Path(place).parent  # not what is written for `place`
-        where, reason = error.filename if other else place, error.strerror or error
-        raise runs.RunError(f"{where} cannot be used ({reason}). {so_far()} {advice}") from None
-
-
-def classify(place, to=None, run="", hide_names=False):
-    """Answer a place (see `open_place`) into the CSV `to`, and return the table (see `answer`).
-
-    run: the name of a run; without it, the newest finished one, else the released one. Without `to`
-    the table goes into the folder of results. Raises what `open_place`, `answer` and `runs.find` raise.
+    answers: one row for each file, with the columns
+        file, score (P(positive class) in [0, 1], NaN if the file cannot be used),
+        answer (the class in small letters, empty if one of the next two is not),
+        unlike (why the picture is not like the training radiographs),
+        problem (why the file cannot be used),
+        threshold, scope and run (the same in all rows).
+    readers: {file: function that returns its bytes}. path: of the CSV file. Raises ExplainedError.
     """
-    ws = workspace.open_workspace()
-    chosen = runs.find(ws, run)
-    found = open_place(chosen, place, ws, hide_names)
-    path = to or target(chosen, place, ws, hide_names)
-    answers = answer(chosen, found, path)
-    print(*summary.sentences(answers), f"The table, one row for each file: {path}", sep="\n")
-    return answers
+    from .. import saved_models  # brings TensorFlow
+
+    run = runs.find(ws, run)
+    card = run.card
+    print(f"The network: {run}")
+    if card["synthetic"]:
+        raise ExplainedError(f"{run.name} learned from the synthetic phantom; its answers mean nothing here.")
+    readers = _readers(place, ws, hide_names)
+    network, run_gate = saved_models.load(run.path / "model.keras"), gate.load(run)
+    read = partial(_picture, of_children=scope(card) == CHILDREN)
+    pictures, parts = images.read_many(list(readers.values()), "Classifying", read), []
+    while batch := list(islice(pictures, BATCH)):
+        parts.append(_answers(batch, network, run_gate, card))
+    answers = pd.concat(parts, ignore_index=True)
+    answers.insert(0, "file", list(readers))
+    answers = answers.assign(threshold=card["threshold"]["value"], scope=scope(card), run=run.name)
+    name = "radiographs" if hide_names else re.sub(r"[^\w.-]+", "_", Path(place).stem)[:40]
+    to = Path(to).expanduser().absolute() if to else ws.home / "answers" / f"{name}_{run.name}.csv"
+    path = workspace.save_somewhere(to.parent, lambda folder: _write_new(answers, folder / to.name))
+    return answers, readers, path
 
 
-def open_place(run, place, ws, hide_names=False):
-    """The files to classify: {name: (reader, stamp)}, in the order of their names.
+def scope(card):
+    """Which radiographs a network knows, by its card; nothing is known about its answers on others."""
+    if "adapted" in card or not manifest.is_public(card["manifest"]):
+        return "known for radiographs like those of its own training data"
+    return CHILDREN
 
-    place: a file, a folder (also nested), a zip, or a link to a file on Google Drive. Names are printable
-    (see `table.printable`). hide_names: call the files 00001, 00002, ... wherever something is shown or
-    written. The stamps change when a file does, and are different for equal names in different places.
-    Files that end in .csv are tables and left out. Raises images.UnreadableImage if there is nothing,
-    runs.RunError for a run that learned from the synthetic phantom and for what the disk refuses, and
-    what `drive.fetch` raises.
-    """
-    if run.card["synthetic"]:
-        raise runs.RunError(
-            f"{run.name} learned from the synthetic phantom; its answers mean nothing on radiographs."
-        )
+
+def _readers(place, ws, hide_names):
+    """The files of a place, in the order of their names: {name to show: function that returns the bytes}."""
     place = str(place).strip()
-    if not place:
-        raise images.UnreadableImage("No place is given. Name a file, a folder, a zip or a Drive link.")
-    with _in_words(place, lambda: "Nothing was answered.", "Check the path, and whether you may read there."):
-        if place.startswith("https://"):
-            from ..sources import drive  # brings PyDrive2, which is not in every runtime
-
-            arriving = ws.scratch / "incoming" / drive.file_id(place)
-            place = drive.fetch(place, arriving, hide_name=hide_names)
-        place = Path(place).expanduser()
-        if not place.exists():
-            raise images.UnreadableImage(f"There is nothing at {place}. Check the path in a file browser.")
-        listed = files.every(place, hide_names)
-    found = {}
-    for name, (reader, stamp) in listed.items():
-        if not name.lower().endswith(".csv"):
-            shown = f"{len(found) + 1:05d}" if hide_names else table.printable(name)
-            found[shown] = partial(_read, reader), workspace.digest(f"{place.absolute()}/{name} {stamp}")
-    if not found:
-        raise images.UnreadableImage(
-            f"{place} is empty, or holds tables only. Put radiographs there, as DICOM, JPEG or PNG."
-        )
-    return found
+    if place.startswith("https://"):
+        place = drive.fetch(place, ws.scratch / "incoming" / drive.file_id(place), hide_name=hide_names)
+    if not place or not Path(place).expanduser().exists():
+        raise ExplainedError(f"There is nothing at {place!r}. Name a file, a folder, a zip or a Drive link.")
+    listed = files.every(Path(place).expanduser())
+    # lead: adapt at merge: {name: file.read for name, file in listed.items() if not ...}
+    listed = {name: getattr(file, "read", None) or file[0] for name, file in listed.items()}
+    listed = {name: read for name, read in listed.items() if not name.lower().endswith(".csv")}
+    if not listed:
+        raise ExplainedError(f"{place} is empty, or holds tables only. Put DICOM, JPEG or PNG files there.")
+    if hide_names:
+        return {f"{number:05d}": read for number, read in enumerate(listed.values(), 1)}
+    return {_printable(name): read for name, read in listed.items()}
 
 
-def _read(reader):
-    """The bytes that a reader gives; Python's own words about a failure would tell the file's name."""
-    try:
-        return reader()
-    except images.UnreadableImage:
-        raise
-    except OSError as error:
-        reason = error.strerror or "it cannot be read"
-    except Exception:  # zip archives have many ways to be damaged
-        reason = "it is damaged in the archive"
-    raise images.UnreadableImage(f"the file cannot be opened ({reason})")
+def _printable(name):
+    """A file name as one line that no spreadsheet computes; different names stay different.
+
+    What cannot be printed, and the backslash, become escapes such as \\n; a quote stands before a formula.
+    """
+    text = "".join(_escape(sign) if sign == "\\" or not sign.isprintable() else sign for sign in name)
+    return f"'{text}" if text.lstrip().startswith(tuple("=+-@＝＋－＠'")) else text
+
+
+def _escape(sign):
+    return sign.encode("unicode_escape").decode()
+
+
+def _picture(raw, of_children):
+    """A file's bytes -> its squashed picture, uint8 [224, 224], and why it is no radiograph of that kind.
+
+    of_children: whether the network knows the public radiographs only, so that a DICOM header may tell more.
+    """
+    grey = images.read(raw, 2 * images.SIDE)  # uint8 [height, width]
+    (height, width), unlike = grey.shape, ""
+    if images.is_colour(raw):
+        unlike = "it is in colour"
+    elif min(grey.shape) < SMALLEST or max(grey.shape) > LONGEST * min(grey.shape):
+        unlike = f"it has {width} x {height} pixels"
+    elif of_children and dicom.is_dicom(raw):
+        unlike = dicom.beyond(raw)
+    return images.squash(grey), unlike
+
+
+def _answers(batch, network, run_gate, card):
+    """The answers to a batch of what `_picture` returns, or of the ExplainedError that it raised."""
+    problems = [str(element) if isinstance(element, ExplainedError) else "" for element in batch]
+    rows = pd.DataFrame({"score": np.nan, "answer": "", "unlike": "", "problem": problems})
+    usable = rows.index[rows.problem == ""]
+    if usable.empty:
+        return rows
+    pictures, unlike = zip(*(batch[row] for row in usable), strict=True)
+    pictures = np.stack(pictures)  # uint8 [n, 224, 224]
+    scores = predict.score_pictures(network, pictures)  # float32 [n]
+    reasons = run_gate.reasons(pictures) if run_gate else [""] * len(pictures)
+    unlike = np.array([first or second for first, second in zip(unlike, reasons, strict=True)])
+    negative, positive = (name.lower() for name in card["class_names"])
+    answer = np.where(metrics.called(scores, card["threshold"]["value"]), positive, negative)
+    rows.loc[usable, "score"] = scores
+    rows.loc[usable, "unlike"] = unlike
+    rows.loc[usable, "answer"] = np.where(unlike == "", answer, "")
+    return rows
+
+
+def _write_new(answers, path):
+    """Write the table to `path`, or under a name with a number where there is a file; returns the path."""
+    free, number = path, 1
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}_{number}{path.suffix}")
+    if free != path:
+        print(f"{path} exists and stays as it is. The answers go to {free.name}.")
+    # All is quoted: where spreadsheets separate by semicolons, one in a file name begins no cell.
+    text = answers.to_csv(index=False, float_format="%.6g", lineterminator="\n", quoting=csv.QUOTE_ALL)
+    return workspace.write_whole(free, text)
+
+
+def summary(answers):
+    """What came out, and what to do about it: a few sentences, the first with the numbers."""
+    unlike, problems = (answers[column][answers[column] != ""] for column in ("unlike", "problem"))
+    called = answers.answer[answers.answer != ""].value_counts()
+    counts = [f"{count:,} called {answer}" for answer, count in called.items()]
+    counts += [f"{len(unlike):,} not like the training radiographs", f"{len(problems):,} not usable"]
+    yield f"{len(answers):,} {'file' if len(answers) == 1 else 'files'}: {', '.join(counts)}."
+    if len(unlike):
+        yield f"Not like the training radiographs: {_most(unlike)}. Their scores mean nothing: look at them."
+    if len(problems):
+        yield f"Not usable: {_most(problems)}. Repair or replace these files."
+
+
+def _most(reasons):
+    """The three most frequent of some texts, with their numbers."""
+    return "; ".join(f"{reason} ({count:,})" for reason, count in reasons.value_counts().head(3).items())
+
+
+def to_look_at(answers):
+    """Usable rows in the order in which they need eyes: unlike pictures, then nearest to the threshold."""
+    usable = answers[answers.problem == ""]
+    away = abs(metrics.log_odds(usable.score) - metrics.log_odds(usable.threshold))
+    return usable.iloc[np.lexsort([away, usable.unlike == ""])]
+
+
+def pictures_of(readers, names):
+    """The squashed pictures of some usable files: uint8 [n, 224, 224]."""
+    return np.stack([images.read_squashed(readers[name]()) for name in names])
 
 
 def upload(ws):
@@ -129,115 +194,3 @@ def upload(ws):
         chosen = dialog.upload()
     print(f"{len(chosen)} files uploaded." if chosen else "Nothing was uploaded.")
     return str(folder) if chosen else ""
-
-
-def scope(card):
-    """What the network has learned from, in a few words; nothing is known about its answers elsewhere."""
-    if card["synthetic"]:
-        return "SYNTHETIC PHANTOM: the answer means nothing"
-    if "adapted" in card or not manifest.is_public(card["manifest"]):
-        return "known for radiographs like those of its own training data"
-    return CHILDREN
-
-
-def target(run, place, ws, hide_names=False):
-    """Where the answers about a place go: one file for each place and run.
-
-    Where the folder of results cannot be written, it is elsewhere, and a sentence says where.
-    """
-    named = "" if hide_names else re.sub(r"[^\w.-]+", "_", Path(place).stem)[:40]
-    folder = workspace.save_somewhere(ws.home / "answers", workspace.check_writable)
-    return folder / f"{named or 'radiographs'}_{workspace.digest(str(place))[:6]}_{run.name}.csv"
-
-
-def answer(run, found, path):
-    """Answer every file into the CSV `path`, and return it as a table with table.COLUMNS.
-
-    found: from `open_place`. A file that cannot be used gets a row with the problem in words. Answers that
-    are there already, of the same network and unchanged files, are kept; files with a problem are read
-    again. unlike: why a picture is not like the training radiographs, empty if it is. side: of the
-    threshold, empty if unlike. Two columns compare the score with those of the run's validation images:
-    the share of normal ones that score higher, and of pneumonia ones that score lower. Raises
-    runs.RunError if `path` is another kind of file or cannot be written, and Stopped; what is answered by
-    then is whole.
-    """
-    path, done = Path(path).expanduser().resolve(), 0
-
-    def so_far():
-        return f"This run has answered {done:,} of {len(found):,} files; what {path} holds is kept."
-
-    with _in_words(path, so_far, ADVICE), table.alone(path):
-        card, stamps = run.card, {name: stamp for name, (_, stamp) in found.items()}
-        kept = table.begin(path, stamps, model=card["model_digest"], manifest=card["manifest"])
-        todo = [name for name in found if name not in set(kept.file)]
-        for rows in _answers_in_batches(run, found, todo):
-            table.append(path, rows)
-            done += len(rows)
-        answers = table.read(path).set_index("file").loc[list(found)].reset_index()
-        with contextlib.suppress(OSError):  # then the rows stay in the order in which they were answered
-            table.write(path, answers)
-    return answers
-
-
-def _answers_in_batches(run, found, todo):
-    """Tables with the answers to the files named in todo, BATCH at a time."""
-    if not todo:
-        return
-    from .. import saved_models
-
-    card = run.card
-    network = saved_models.load(run.path / "model.keras")
-    known, validation, threshold = gate.load(run), run.scores("val"), card["threshold"]["value"]
-    origin = {"threshold": threshold, "scope": scope(card), "run": run.name}
-    origin |= {"model": card["model_digest"], "manifest": card["manifest"]}
-    pictures = images.read_many([found[name][0] for name in todo], "Classifying", _picture)
-    for first in range(0, len(todo), BATCH):
-        names = todo[first : first + BATCH]
-        batch = list(islice(pictures, len(names)))
-        rows = _answers(batch, network, known, validation, threshold, scope(card))
-        yield rows.assign(file=names, stamp=[found[name][1] for name in names], **origin)
-
-
-def pictures_of(found, names):
-    """The squashed pictures of some readable files: uint8 [n, 224, 224]."""
-    return np.stack([images.read_squashed(found[name][0]()) for name in names])
-
-
-def _picture(raw):
-    """What is kept of a file: the squashed picture, why it cannot be a radiograph, and `dicom.beyond`."""
-    grey = images.read(raw, 2 * images.SIDE)
-    height, width = grey.shape
-    shape = ""
-    if images.is_colour(raw):
-        shape = "it is in colour"
-    elif min(grey.shape) < SMALLEST:
-        shape = f"it has only {width} x {height} pixels"
-    elif max(grey.shape) > LONGEST * min(grey.shape):
-        shape = f"it is a strip of {width} x {height} pixels"
-    return images.squash(grey), shape, dicom.beyond(raw) if dicom.is_dicom(raw) else ""
-
-
-def _answers(batch, network, known, validation, threshold, scope):
-    """What one batch is answered; each element of it is what `_picture` gives, or an UnreadableImage."""
-    rows = pd.DataFrame({"problem": ["" if isinstance(result, tuple) else str(result) for result in batch]})
-    usable = rows.index[rows.problem == ""]
-    if usable.empty:
-        return rows
-    pictures, shapes, headers = zip(*[batch[place] for place in usable], strict=True)
-    pictures = np.stack(pictures)
-    scores = predict.score_pictures(network, pictures)
-    reasons = known.reasons(pictures) if known else [""] * len(pictures)
-    headers = headers if scope == CHILDREN else [""] * len(headers)
-    unlike = [next(filter(None, of), "") for of in zip(shapes, headers, reasons, strict=True)]
-    sides = np.where(metrics.called(scores, threshold), "above", "below")
-    # Rounded, because the last digits depend on which pictures are scored together.
-    compared = scores.astype(float).round(6)
-    normal, ill = (np.sort(validation.score[those].round(6)) for _, those in manifest.classes(validation))
-    answers = {
-        "score": scores,
-        "side": ["" if odd else side for odd, side in zip(unlike, sides, strict=True)],
-        "unlike": unlike,
-        "normals_scoring_higher": 1 - np.searchsorted(normal, compared, "right") / max(len(normal), 1),
-        "pneumonias_scoring_lower": np.searchsorted(ill, compared, "left") / max(len(ill), 1),
-    }
-    return rows.join(pd.DataFrame(answers, index=usable))
