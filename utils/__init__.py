@@ -28,6 +28,7 @@ def start(use_drive=True):
 
     from . import runs, sources, workspace
     from .sources import drive
+    from .training import resume
 
     if workspace.PROJECT.is_relative_to(workspace.DRIVE):
         sys.path[0] = str(workspace.copy_to_local_disk())
@@ -44,7 +45,7 @@ def start(use_drive=True):
         images = str(sources.find(ws))
     except workspace.ExplainedError as error:
         images = f"PROBLEM: {error}"
-    runs.move_finished(ws)
+    resume.make_good(ws)
     own = runs.own_runs(ws)
     lost = " (NOT on Drive: lost when the runtime ends)" if workspace.in_colab() and not ws.on_drive else ""
     pd.set_option("display.max_colwidth", None)  # tables show reasons in full

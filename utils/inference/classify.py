@@ -38,15 +38,13 @@ def classify(place, ws, run="", to=None, hide_names=False):
         threshold, scope and run (the same in all rows).
     readers: {file: function that returns its bytes}. path: of the CSV file. Raises ExplainedError.
     """
-    from .. import saved_models  # brings TensorFlow
-
     run = runs.find(ws, run)
     card = run.card
     print(f"The network: {run}")
     if card["synthetic"]:
         raise ExplainedError(f"{run.name} learned from the synthetic phantom; its answers mean nothing here.")
     readers = _readers(place, ws, hide_names)
-    network, run_gate = saved_models.load(run.path / "model.keras"), gate.load(run)
+    network, run_gate = predict.load(run), gate.load(run)
     read = partial(_picture, of_children=scope(card) == CHILDREN)
     pictures, parts = images.read_many(list(readers.values()), "Classifying", read), []
     while batch := list(islice(pictures, BATCH)):
@@ -75,9 +73,7 @@ def _readers(place, ws, hide_names):
     if not place or not Path(place).expanduser().exists():
         raise ExplainedError(f"There is nothing at {place!r}. Name a file, a folder, a zip or a Drive link.")
     listed = files.every(Path(place).expanduser())
-    # lead: adapt at merge: {name: file.read for name, file in listed.items() if not ...}
-    listed = {name: getattr(file, "read", None) or file[0] for name, file in listed.items()}
-    listed = {name: read for name, read in listed.items() if not name.lower().endswith(".csv")}
+    listed = {name: file.read for name, file in listed.items() if not name.lower().endswith(".csv")}
     if not listed:
         raise ExplainedError(f"{place} is empty, or holds tables only. Put DICOM, JPEG or PNG files there.")
     if hide_names:
