@@ -111,6 +111,15 @@ def test_a_share_without_an_error_counts_patients_who_may_have_many_images(value
     assert value in (low, high)
 
 
+def test_the_interval_of_the_mean_of_two_shares_is_zous_and_donners():
+    found = intervals.evaluate(HAND, 0.5, 20)
+    one, two, mean = (found.loc[name] for name in ("sensitivity", "specificity", "balanced_accuracy"))
+    below = np.sqrt((one.value - one.low) ** 2 + (two.value - two.low) ** 2) / 2
+    above = np.sqrt((one.high - one.value) ** 2 + (two.high - two.value) ** 2) / 2
+    expected = [mean.value - below, (3 / 4 + 2 / 3) / 2, mean.value + above]
+    assert [mean.low, mean.value, mean.high] == pytest.approx(expected)
+
+
 NO_LIMITS = {"f1", "mcc", "auprc", "brier", "slope", "intercept"}  # where no sample differs
 
 

@@ -40,10 +40,13 @@ def test_effects_tell_which_answers_turn_and_in_which_direction():
     assert found.loc[UNCHANGED, ["up_low", "up_high", "down_low", "down_high"]].isna().all()
 
 
-def test_a_wrong_answer_that_turns_right_is_no_error():
-    scores = {UNCHANGED: np.array([0.9, 0.1, 0.1, 0.9]), "mirrored": np.array([0.1, 0.1, 0.9, 0.9])}
-    found = stress.effects(scores, table(), 0.5).iloc[1]
-    assert found[["specificity", "sensitivity", "up", "down"]].tolist() == [1, 1, 0, 0]
+def test_only_right_answers_can_turn():
+    """Wrong answers to one radiograph of each class are set right by one change and left by the other."""
+    scores = {change: np.array([0.9, 0.1, 0.1, 0.9]) for change in (UNCHANGED, "mirrored", "inverted")}
+    scores["mirrored"] = np.array([0.1, 0.1, 0.9, 0.9])
+    found = stress.effects(scores, table(), 0.5).set_index("change")
+    assert found.specificity.to_list() == found.sensitivity.to_list() == [0.5, 1, 0.5]
+    assert (found[["up", "down"]] == 0).all(axis=None)
 
 
 def test_patients_are_counted_not_pictures():

@@ -33,18 +33,23 @@ def paired(first, second, names=tuple(metrics.METRICS), resamples=2000):
 
     count, rng, differences = len(first), np.random.default_rng(0), []
     for weights in intervals.resampled(tables[0], resamples):
-        values, samples = measured(weights), np.arange(len(weights))[:, None]
-        chosen = rng.integers(0, count, (len(weights), count))  # with replacement, as the patients
-        mean_of_first = values[chosen, samples].mean(1)  # [samples, names]
-        chosen = count + rng.integers(0, len(second), (len(weights), len(second)))
-        differences.append(values[chosen, samples].mean(1) - mean_of_first)
+        values = measured(weights)
+        mean_of_first = _mean_of_drawn(values[:count], rng)
+        differences.append(_mean_of_drawn(values[count:], rng) - mean_of_first)
     low, high = intervals.limits(np.concatenate(differences))
-    values = measured(np.ones((1, len(tables[0]))))[:, 0]
+    values = measured(np.ones((1, len(tables[0]))))[:, 0]  # [networks, names]; each radiograph once
     one, two = values[:count].mean(0), values[count:].mean(0)
     return pd.DataFrame(
         {"first": one, "second": two, "difference": two - one, "low": low, "high": high},
         index=pd.Index(names, name="metric"),
     )
+
+
+def _mean_of_drawn(values, rng):
+    """The mean over as many networks, drawn anew for each sample: [networks, samples, k] -> [samples, k]."""
+    networks, samples = values.shape[:2]
+    drawn = rng.integers(0, networks, (samples, networks))
+    return values[drawn, np.arange(samples)[:, None]].mean(1)
 
 
 def by_recipe(run, others):
@@ -88,11 +93,9 @@ def conclusion(table, first, second, scores):
     else:
         sentence = f"The difference in accuracy between {' and '.join(names)} ({span}) may be chance {where}."
     if fewest == 1:
-        return f"{sentence} With one network on a side, this is about these networks, not about the recipes."
-    if fewest < ENOUGH_SEEDS:
-        sentence += (
-            f" With {fewest} networks on a side, the interval is too narrow for a claim about the recipes."
-        )
+        sentence += " With one network on a side, this is about these networks, not about the recipes."
+    elif fewest < ENOUGH_SEEDS:
+        sentence += f" With {fewest} on a side, the interval is too narrow for a claim about the recipes."
     return sentence
 
 
