@@ -95,7 +95,7 @@ def conclusion(table, first, second, scores):
     if fewest == 1:
         sentence += " With one network on a side, this is about these networks, not about the recipes."
     elif fewest < ENOUGH_SEEDS:
-        sentence += f" With {fewest} on a side, the interval is too narrow for a claim about the recipes."
+        sentence += f" With {fewest} networks a side, the interval is too narrow for a claim about recipes."
     return sentence
 
 
