@@ -6,8 +6,6 @@ with a design effect (Rao and Scott 1992). AUC: DeLong et al. (1988) for cluster
 the truth, `tests/bench_intervals.py` measures.
 """
 
-import warnings
-
 import numpy as np
 import pandas as pd
 from scipy.stats import norm, rankdata
@@ -20,39 +18,40 @@ INTERVAL = (
     "95 % interval: by patient; shares by Wilson's method with a design effect, AUC by DeLong's for "
     "clustered data on the logit scale, all else by percentiles of a bootstrap of patients within each class"
 )
+# Not ece, which only grows by resampling, so that percentiles would mislead.
+BOOTSTRAPPED = ["f1", "mcc", "auprc", "brier", "slope", "intercept"]
 
 
-def evaluate(scores, threshold, resamples=2000, seed=0):
+def evaluate(scores, threshold, resamples=2000):
     """All metrics of one scores table at one threshold, with intervals.
 
-    scores: columns label, patient, score (the contract of `scores_*.csv`).
-    Returns a table indexed by metric with value, low, high; a metric that is not defined,
-    such as the AUC when one class is missing, is NaN.
+    scores: columns label, patient, score (the contract of `scores_*.csv`). Returns a table indexed by
+    metric with value, low, high; what is not defined, such as the AUC when one class is missing, is NaN.
     """
-    metrics.measure(scores, threshold)  # refuses what are no scores
-    ill, called = manifest.positives(scores) == 1, metrics.called(scores.score, threshold)
-    among = {  # each is a share of right answers
-        "accuracy": ill | True,
+    values = metrics.measure(scores, threshold)  # refuses what are no scores
+    ill, positive = manifest.positives(scores) == 1, metrics.called(scores.score, threshold)
+    members = {  # each is a share of right answers among these
+        "accuracy": np.ones_like(ill),
         "sensitivity": ill,
         "specificity": ~ill,
-        "precision": called,
-        "npv": ~called,
+        "precision": positive,
+        "npv": ~positive,
     }
-    rest = [name for name in metrics.METRICS if name not in (*among, "auc")]
-    found = [
-        shares(scores, (called == ill)[:, None], np.stack(list(among.values()), axis=1)),
+    rows = [
+        shares(scores, (positive == ill)[:, None], np.stack(list(members.values()), axis=1)),
         aucs(scores, scores[["score"]]),
         bootstrap(
-            scores, lambda weights: metrics.weighted(scores, threshold, weights, rest), resamples, seed
+            scores, lambda weights: metrics.weighted(scores, threshold, weights, BOOTSTRAPPED), resamples
         ),
     ]
-    table = pd.concat(found).set_axis(pd.Index([*among, "auc", *rest], name="metric"))
-    sides = table.loc[["sensitivity", "specificity"]]  # of the mean of two: Zou and Donner 2008
-    for end, side in (("low", -1), ("high", 1)):
-        reach = np.sqrt(((sides[end] - sides.value) ** 2).sum(skipna=False)) / 2
-        table.loc["balanced_accuracy", end] = sides.value.mean(skipna=False) + side * reach
-    table.loc["ece", ["low", "high"]] = np.nan  # it only grows by resampling, so percentiles mislead
-    return table.loc[list(metrics.METRICS)]
+    table = pd.concat(rows).set_axis([*members, "auc", *BOOTSTRAPPED])
+    table = table.reindex(pd.Index(metrics.METRICS, name="metric"))
+    one, two = table.loc["sensitivity"], table.loc["specificity"]  # of their mean: Zou and Donner 2008
+    below = np.hypot(one.value - one.low, two.value - two.low) / 2
+    above = np.hypot(one.high - one.value, two.high - two.value) / 2
+    mean = values.balanced_accuracy
+    table.loc["balanced_accuracy", ["low", "high"]] = mean - below, mean + above
+    return table.assign(value=values)
 
 
 def text(row):
@@ -60,9 +59,9 @@ def text(row):
 
     row: value, low, high. Two digits of the interval's width are kept, at most three decimals.
     """
-    if row.value != row.value:
+    if np.isnan(row.value):
         return "not defined"
-    if row.low != row.low:
+    if np.isnan(row.low):
         return f"{row.value:.3f} (no interval)"
     digits = int(np.clip(1 - np.floor(np.log10(max(row.high - row.low, 1e-3))), 1, 3))
     value, low, high = (f"{number:.{digits}f}" for number in (row.value, row.low, row.high))
@@ -70,61 +69,70 @@ def text(row):
 
 
 def shares(scores, hits, members):
-    """Shares of groups of a scores table with their intervals: columns value, low, high, a row a group.
+    """Shares of groups of radiographs with their intervals: columns value, low, high, a row a group.
 
-    members: bool [n, groups], what each is a share of. hits: the same shape or [n, 1], bool, what counts, or
-    float from 0 to 1, how much. Interval: Wilson's for as many independent images as would vary as much as
-    the patients do. Where nothing or all counts, or there is one patient, that is not known: as if the
-    images of each patient were all alike (Kish 1965). NaN for 0 of 0.
+    scores: a scores table, of which only the patients are used. members: bool, what each is a share of.
+    hits: bool, what counts, or float from 0 to 1, how much. Both [n, groups], or [n, 1] for all groups.
+
+    The interval is Wilson's for the number of independent images that would vary as much as the patients
+    do, at most the number of images. Where nothing or all counts, or there is one patient, the variation
+    is not known; then the images of each patient are taken as all alike (Kish 1965). NaN for 0 of 0.
     """
-    sizes, counts = _by_patient(scores, members), _by_patient(scores, hits * members)  # [patients, groups]
-    images = sizes.sum(0)
-    value = metrics.share(counts.sum(0), images)
-    variance = _variance(metrics.share(counts - value * sizes, images) ** 2, sizes)
-    independent = np.fmin(metrics.share(value * (1 - value), variance), images)
-    return _wilson(value, np.where(variance > 0, independent, _alike(sizes)))
+    images, counts = _by_patient(scores, members), _by_patient(scores, hits * members)  # [patients, groups]
+    total = images.sum(0)  # [groups]
+    value = metrics.share(counts.sum(0), total)
+    deviation = metrics.share(counts - value * images, total)  # [patients, groups]; each patient's part
+    variance = (deviation**2).sum(0) * _correction((images > 0).sum(0))
+    independent = np.fmin(metrics.share(value * (1 - value), variance), total)
+    return _wilson(value, np.where(variance > 0, independent, _if_alike(images)))
 
 
 def aucs(scores, values):
     """AUCs of several scores of the same images with their intervals: columns value, low, high.
 
-    values: float [n, columns], one row of the result a column. Where the classes are separated, or one of
-    them has a single patient, the variance is not known: Wilson's for as many pairs as the smaller class has
-    patients. No interval where all values are equal; NaN without both classes.
+    scores: a scores table, of which labels and patients are used. values: float [n, columns], the scores;
+    one row of the result a column.
+
+    The names are those of DeLong et al. (1988), for patients with several images those of Obuchowski
+    (1997). Where the classes are separated, or one of them has a single patient, the variance is not known:
+    Wilson's interval for as many pairs as the smaller class has patients. No interval where all values are
+    equal; NaN without both classes.
     """
     values, ill = np.asarray(values, float), manifest.positives(scores) == 1
-    if ill.all() or not ill.any():
+    m, n = ill.sum(), (~ill).sum()
+    if not m or not n:
         return _wilson(np.full(values.shape[1], np.nan), 1)
-    ranks, won = rankdata(values, axis=0), np.empty(values.shape)
-    for own in (ill, ~ill):  # of the other class, the share that is ranked lower
-        won[own] = (ranks[own] - rankdata(values[own], axis=0)) / (~own).sum()
-    value = won[ill].mean(0)
-    won[~ill] = 1 - won[~ill]  # that is ranked higher
-    sizes = [_by_patient(scores, own[:, None]) for own in (ill, ~ill)]  # [patients, 1]
-    parts = [_by_patient(scores, own[:, None] * (won - value) / own.sum()) for own in (ill, ~ill)]
-    variance = sum(map(_variance, np.square(parts), sizes)) + 2 * _variance(
-        np.prod(parts, axis=0), sum(sizes)
-    )
-    table = _wilson(value, np.minimum(*map(_alike, sizes)))
+    ranks = rankdata(values, axis=0)
+    v10 = (ranks[ill] - rankdata(values[ill], axis=0)) / n  # [m, columns]: of the well, the share below
+    v01 = 1 - (ranks[~ill] - rankdata(values[~ill], axis=0)) / m  # [n, columns]: of the ill, the share above
+    auc = v10.mean(0)
+    patients = scores.patient.to_numpy()
+    x = pd.DataFrame(v10 - auc).groupby(patients[ill]).sum()  # [patients with ill images, columns]
+    y = pd.DataFrame(v01 - auc).groupby(patients[~ill]).sum()
+    s10 = _correction(len(x)) * (x**2).sum() / m
+    s01 = _correction(len(y)) * (y**2).sum() / n
+    s11 = _correction(scores.patient.nunique()) * (x * y).sum()  # over patients who have both kinds of images
+    variance = (s10 / m + s01 / n + 2 * s11 / (m * n)).to_numpy()
+    table = _wilson(auc, min(_if_alike(scores.patient[own].value_counts()) for own in (ill, ~ill)))
     known = variance > 0
-    reach = norm.ppf(0.975) * np.sqrt(variance[known]) / (value * (1 - value))[known]
-    for name, side in (("low", -1), ("high", 1)):
-        table.loc[known, name] = metrics.from_log_odds(metrics.log_odds(value[known]) + side * reach)
+    odds, auc = metrics.log_odds(auc[known]), auc[known]
+    reach = norm.ppf(0.975) * np.sqrt(variance[known]) / (auc * (1 - auc))
+    table.loc[known, "low"] = metrics.from_log_odds(odds - reach)
+    table.loc[known, "high"] = metrics.from_log_odds(odds + reach)
     table.loc[np.ptp(values, axis=0) == 0, ["low", "high"]] = np.nan
     return table
 
 
-def bootstrap(scores, statistic, resamples=2000, seed=0):
+def bootstrap(scores, statistic, resamples=2000):
     """Any statistics of a scores table with their intervals: columns value, low, high.
 
     statistic: function of weights, float [resamples, n], that returns [resamples, statistics].
     Patients are drawn within each class, so that both keep their size. There is no interval (NaN) where all
     samples give the same, or more than one in 40 gives nothing.
     """
-    point = statistic(np.ones((1, len(scores))))[0]
-    drawn = np.concatenate([statistic(weights) for weights in resampled(scores, resamples, seed)])
-    low, high = limits(drawn)
-    table = pd.DataFrame({"value": point, "low": low, "high": high})
+    value = statistic(np.ones((1, len(scores))))[0]
+    low, high = limits(np.concatenate([statistic(weights) for weights in resampled(scores, resamples)]))
+    table = pd.DataFrame({"value": value, "low": low, "high": high})
     table.loc[low == high, ["low", "high"]] = np.nan
     return table
 
@@ -132,17 +140,18 @@ def bootstrap(scores, statistic, resamples=2000, seed=0):
 def limits(drawn):
     """The 2.5 and 97.5 percentiles of bootstrap values [resamples, statistics]: [2, statistics].
 
-    NaN where more than one in 40 is none.
+    NaN where more than one value in 40 is NaN.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a statistic that is NaN in every sample
-        found = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
-    return np.where(np.isnan(drawn).mean(axis=0) > 0.025, np.nan, found)
+    percentiles = pd.DataFrame(drawn).quantile([0.025, 0.975]).to_numpy()  # of those that are not NaN
+    return np.where(np.isnan(drawn).mean(axis=0) > 1 / 40, np.nan, percentiles)
 
 
-def resampled(scores, resamples, seed=0):
-    """Bootstrap samples as weights: yields float [at most 250, n] until there are `resamples`."""
-    rng = np.random.default_rng(seed)
+def resampled(scores, resamples):
+    """Bootstrap samples as weights: yields float [at most 250, n] until there are `resamples`.
+
+    The same for every call with the same rows.
+    """
+    rng = np.random.default_rng(0)
     positive, patients = manifest.positives(scores), scores.patient.to_numpy()
     for first in range(0, resamples, 250):  # in parts, so that memory stays small
         part = min(250, resamples - first)
@@ -160,20 +169,18 @@ def _by_patient(scores, values):
     return pd.DataFrame(values).astype(float).groupby(scores.patient.to_numpy()).sum().to_numpy()
 
 
-def _variance(products, sizes):
-    """A sum over patients, where they have images, as a variance; NaN if that is one patient."""
-    patients = (sizes > 0).sum(0)
-    return products.sum(0) * patients / np.where(patients > 1, patients - 1, np.nan)
+def _correction(patients):
+    """k / (k - 1), which makes a mean of squares over k patients a variance; NaN for one patient."""
+    return patients / np.where(patients > 1, patients - 1, np.nan)
 
 
-def _alike(sizes):
-    """The number of independent images if those of each patient are all alike: float [groups]."""
-    return metrics.share(sizes.sum(0) ** 2, (sizes**2).sum(0))
+def _if_alike(images):
+    """Number of independent images if those of each patient are all alike. images: of each patient."""
+    return metrics.share(images.sum(axis=0) ** 2, (images**2).sum(axis=0))
 
 
 def _wilson(value, images):
     """The table of shares of so many independent images, which need not be a whole number."""
     low, high = proportion_confint(value * images, images, method="wilson")
-    return pd.DataFrame(
-        {"value": value, "low": np.round(low, 12), "high": np.round(high, 12)}
-    )  # 0 and 1 are met
+    low, high = np.round(low, 12), np.round(high, 12)  # so that 0 and 1 are met
+    return pd.DataFrame({"value": value, "low": low, "high": high})

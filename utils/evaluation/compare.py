@@ -1,5 +1,7 @@
 """Two recipes compared on the same images, from stored scores."""
 
+import json
+
 import numpy as np
 import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
@@ -7,116 +9,105 @@ from statsmodels.stats.contingency_tables import mcnemar
 from .. import intervals, metrics
 from ..data import manifest
 from ..training import recipes
-from . import evaluation
+from ..workspace import ExplainedError
 
 ENOUGH_SEEDS = 5  # networks of a recipe, for a claim about it
 
 
-def paired(first, second, threshold=0.5, names=tuple(metrics.METRICS), resamples=2000):
-    """Two recipes on the same images: metrics of each, and the difference with a paired interval.
+def paired(first, second, names=tuple(metrics.METRICS), resamples=2000):
+    """Two recipes on the same images at 0.5: metrics of each, and the second minus the first.
 
-    first, second: lists of scores tables, one per trained network (seed). names: of the metrics.
-    Patients are drawn anew for all networks together, and networks within each recipe, so that the
-    interval holds what other patients and other seeds might have given. Returns a table indexed by
-    metric with first, second, difference, low, high. Raises ScoresError if the tables are of
-    different images.
+    first, second: lists of scores tables, one per trained network (seed). names: of the metrics. Patients
+    are drawn anew for all networks together, and networks within each recipe, so that the interval holds
+    what other patients and other seeds might have given. Returns a table indexed by metric with first,
+    second, difference, low, high. Raises ExplainedError if the tables are of different images.
     """
     tables = [table.sort_values("path", ignore_index=True) for table in (*first, *second)]
     if any(not table[["path", "label"]].equals(tables[0][["path", "label"]]) for table in tables):
-        raise evaluation.ScoresError(
+        raise ExplainedError(
             "The runs were scored on different images; only the same images can be compared."
         )
-    rng = np.random.default_rng(0)
 
-    def means(weights, draw):
-        measured = np.stack([metrics.weighted(table, threshold, weights, names) for table in tables])
-        sides = []
-        for start, count in ((0, len(first)), (len(first), len(second))):
-            chosen = rng.integers(0, count, (weights.shape[0], count)) if draw else np.arange(count)[None]
-            rows = np.arange(weights.shape[0])[:, None]
-            sides.append(measured[start + chosen, rows].mean(1))
-        return sides
+    def measured(weights):  # [networks, samples, names]
+        return np.stack([metrics.weighted(table, 0.5, weights, names) for table in tables])
 
-    one, two = (side[0] for side in means(np.ones((1, len(tables[0]))), draw=False))
-    drawn = [means(weights, draw=True) for weights in intervals.resampled(tables[0], resamples)]
-    difference = np.concatenate([second - first for first, second in drawn])
-    low, high = intervals.limits(difference)  # 0 to 0 where nothing differs
+    count, rng, differences = len(first), np.random.default_rng(0), []
+    for weights in intervals.resampled(tables[0], resamples):
+        values = measured(weights)
+        mean_of_first = _mean_of_drawn(values[:count], rng)
+        differences.append(_mean_of_drawn(values[count:], rng) - mean_of_first)
+    low, high = intervals.limits(np.concatenate(differences))
+    values = measured(np.ones((1, len(tables[0]))))[:, 0]  # [networks, names]; each radiograph once
+    one, two = values[:count].mean(0), values[count:].mean(0)
     return pd.DataFrame(
         {"first": one, "second": two, "difference": two - one, "low": low, "high": high},
         index=pd.Index(names, name="metric"),
     )
 
 
-def by_recipe(run, others):
-    """Two sides to compare: runs that differ from `run` in their seed at most, and those of another recipe.
+def _mean_of_drawn(values, rng):
+    """The mean over as many networks, drawn anew for each sample: [networks, samples, k] -> [samples, k]."""
+    networks, samples = values.shape[:2]
+    drawn = rng.integers(0, networks, (samples, networks))
+    return values[drawn, np.arange(samples)[:, None]].mean(1)
 
-    Returns two lists of runs. Raises ScoresError if a run has no test scores, or the others are not
-    of exactly one other recipe.
+
+def by_recipe(run, others):
+    """The runs by recipe: [those that differ from `run` in their seed at most, those of the other recipe].
+
+    Raises ExplainedError if a run has no test scores, or the others are not of exactly one other recipe.
     """
-    different = {one.name: one for one in [run, *others]}.values()
-    unscored = [one.name for one in different if one.scores("test") is None]
-    if unscored:
-        raise evaluation.ScoresError(
-            f"{', '.join(unscored)}: never scored on the test images. Evaluate it first."
-        )
-    sides = []
-    for one in different:
+    groups = {}
+    for one in {one.name: one for one in (run, *others)}.values():
+        if one.scores("test") is None:
+            raise ExplainedError(f"{one.name} was never scored on the test images. Evaluate it first.")
         recipe = recipes.completed(one.card["recipe"]) | {"remark": ""}
-        identity = [recipe, one.card.get("adapted"), one.card.get("manifest")]
-        for known, side in sides:
-            if known == identity:
-                side.append(one)
-                break
-        else:
-            sides.append((identity, [one]))
-    if len(sides) != 2:
-        raise evaluation.ScoresError(
-            f"The runs to compare are of {len(sides)} recipes; two are needed: that of RUN and one other, "
+        same = json.dumps([recipe, one.card.get("adapted"), one.card.get("manifest")], sort_keys=True)
+        groups.setdefault(same, []).append(one)
+    if len(groups) != 2:
+        raise ExplainedError(
+            f"The runs to compare are of {len(groups)} recipes; two are needed: that of RUN and one other, "
             "each with any number of seeds."
         )
-    return [side for _, side in sides]
+    return list(groups.values())
 
 
-def titles(*sides):
-    """What figures call the sides of a comparison: their recipes, or their runs if these have one name."""
-    found = [recipes.title(side[0].card) for side in sides]
-    return found if len(set(found)) == len(found) else [side[0].name for side in sides]
+def titles(first, second):
+    """What figures call two lists of runs: their recipes, or their runs if these have one name."""
+    names = [recipes.title(runs[0].card) for runs in (first, second)]
+    return names if names[0] != names[1] else [first[0].name, second[0].name]
 
 
 def conclusion(table, first, second, scores):
-    """One sentence on what a comparison shows, and what it cannot. first, second: lists of runs."""
-    row = table.loc["accuracy"]
-    names = [f"{side[0].name} and {len(side) - 1} other seeds" for side in (first, second)]
-    names = [name.removesuffix(" and 0 other seeds") for name in names]
+    """One sentence on what a comparison shows, and what it cannot.
+
+    table: of `paired`. first, second: the lists of runs. scores: a scores table of any of them.
+    """
+    row, fewest = table.loc["accuracy"], min(len(first), len(second))
+    names = [runs[0].name + f" and {len(runs) - 1} other seeds" * (len(runs) > 1) for runs in (first, second)]
     better, worse = names if row.difference < 0 else names[::-1]
     span = f"{row.difference:+.3f}, 95 % interval {row.low:+.3f} to {row.high:+.3f}"
     where = f"on {len(scores):,} images of {scores.patient.nunique():,} patients"
     if row.low > 0 or row.high < 0:
-        found = f"{better} has a higher accuracy than {worse} ({span}) {where}."
+        sentence = f"{better} has a higher accuracy than {worse} ({span}) {where}."
     else:
-        found = f"The difference in accuracy between {' and '.join(names)} ({span}) may be chance {where}."
-    fewest = min(len(first), len(second))
+        sentence = f"The difference in accuracy between {' and '.join(names)} ({span}) may be chance {where}."
     if fewest == 1:
-        found += " With one network on a side, this is about these networks, not about the recipes."
+        sentence += " With one network on a side, this is about these networks, not about the recipes."
     elif fewest < ENOUGH_SEEDS:
-        found += (
-            f" With {fewest} networks on a side, the interval is too narrow for a claim about the recipes."
-        )
-    return found
+        sentence += f" With {fewest} networks a side, the interval is too narrow for a claim about recipes."
+    return sentence
 
 
 def discordant(first, second):
     """McNemar's exact test of two networks at 0.5, as if images were independent.
 
-    Returns a table of one row: images that only one of them gets right, and p.
+    first, second: scores tables. Returns a table of one row: images that only one of them gets right, and p.
     """
     both = first.merge(second, on=["path", "label"], suffixes=("", "_second"))
     ill = manifest.positives(both) == 1
     right, right_second = (metrics.called(both[name], 0.5) == ill for name in ("score", "score_second"))
-    counts = pd.crosstab(right, right_second, rownames=["first"], colnames=["second"]).reindex(
-        index=[True, False], columns=[True, False], fill_value=0
-    )
-    only_first, only_second = int(counts.loc[True, False]), int(counts.loc[False, True])
-    p = float(mcnemar(counts.to_numpy(), exact=True).pvalue)
-    row = {"only the first is right": only_first, "only the second is right": only_second, "p": p}
+    one, two = int((right & ~right_second).sum()), int((right_second & ~right).sum())
+    p = float(mcnemar([[0, one], [two, 0]], exact=True).pvalue)
+    row = {"only the first is right": one, "only the second is right": two, "p": p}
     return pd.DataFrame([row], index=pd.Index(["McNemar, exact"], name="as if images were independent"))

@@ -1,25 +1,27 @@
-"""The stress test: what do changes that leave the illness as it is do to the answers of a network?"""
+"""The stress test: what do changes that leave the illness as it is do to the answers of a network?
 
+pictures: squashed radiographs, uint8 [n, 224, 224]. TensorFlow is imported only where networks are loaded.
+"""
+
+import io
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from .. import figures, intervals, metrics, predict, runs, saved_models, workspace
-from ..data import manifest
-from ..data.formats import DataError
-from ..sources import folder
+from .. import intervals, metrics, predict, runs
+from ..data import images, manifest
+from ..data.images import SIDE
 from ..training import recipes
-from . import adapt, evaluation
-from .perturbations import CHANGES, LEFT
+from ..workspace import ExplainedError, progress
 
-UNCHANGED = "unchanged"
-BLIND = "blanked in the middle"  # one of CHANGES
 MOST = 150  # radiographs of a class; enough for intervals of about 8 points either way
 YARDSTICKS = ("best", "compact_usual")  # released recipes: our data handling, and the usual one
-KINDS = {change: kind for kind, changes in CHANGES.items() for change in changes}
+UNCHANGED = "unchanged"  # the first row of every table
+WITHOUT_LUNGS = "blanked in the middle"  # one of CHANGES
 
 
 def beside(run, radiographs):
@@ -27,181 +29,231 @@ def beside(run, radiographs):
 
     They are left out, with a sentence, where the radiographs in use are not those they learned from.
     """
-    shown = {f"this model: {recipes.title(run.card)}": run}
+    tested = {f"this model: {recipes.title(run.card)}": run}
     if not manifest.is_public(radiographs.digest):
         print("No released networks beside it: they learned from other radiographs.")
-        return shown
+        return tested
     for released in filter(None, map(runs.released, YARDSTICKS)):
         if released.name != run.name:
-            shown[f"released: {recipes.title(released.card)}"] = released
-    return shown
+            tested[f"released: {recipes.title(released.card)}"] = released
+    return tested
 
 
-def compare(tested, pictures, table, resamples=2000):
-    """Stress several networks with the same changed pictures: column network, then those of `effects`.
+def compare(tested, pictures, table):
+    """The stress test of several networks: column network, then those of `effects`.
 
-    tested: {name: Run}, each with its network and the threshold of its card. pictures: uint8
-    [n, 224, 224]. table: their manifest rows.
+    tested: {name: Run}, each with its network and the threshold of its card. table: the rows of the pictures
+    in the manifest.
     """
-    networks = {name: saved_models.load(run.path / "model.keras") for name, run in tested.items()}
-    found = scored(
-        {name: partial(predict.score_pictures, network) for name, network in networks.items()}, pictures
-    )
-    measured = {
-        name: effects(found[name], table, run.card["threshold"]["value"], resamples)
-        for name, run in tested.items()
-    }
-    return pd.concat(measured, names=["network"]).reset_index("network").reset_index(drop=True)
+    from .. import saved_models
+
+    tables = []
+    for name, run in tested.items():
+        scores = changed_scores(saved_models.load(run.path / "model.keras"), pictures)
+        tables.append(effects(scores, table, run.card["threshold"]["value"]))
+        tables[-1].insert(0, "network", name)
+    return pd.concat(tables, ignore_index=True)
 
 
-def scored(scorers, pictures):
-    """Scores of the pictures unchanged and after each of CHANGES: {name: {change: float [n]}}.
-
-    scorers: {name: function of pictures to scores}. Each change is made once for all of them.
-    """
-    found = {name: {UNCHANGED: score(pictures)} for name, score in scorers.items()}
-    for change, kind in tqdm(KINDS.items(), desc="Changing radiographs", unit=" changes"):
-        shown = CHANGES[kind][change](pictures)
-        for name, score in scorers.items():
-            found[name][change] = score(shown)
-    return found
+def changed_scores(network, pictures):
+    """Scores of the pictures unchanged, then after each of CHANGES: {change: float [n]}."""
+    scores = {UNCHANGED: predict.score_pictures(network, pictures)}
+    for name, change in progress(CHANGES.items(), "Changing radiographs"):
+        scores[name] = predict.score_pictures(network, change.function(pictures))
+    return scores
 
 
-def effects(scores, table, threshold, resamples=2000):
+def effects(scores, table, threshold):
     """What changes do to the answers of one network: one row a change.
 
-    scores: {change: float [n]}, the first of the pictures as they are. table: columns patient and label, as
-    in a manifest; where all labels are empty, they are not known. Columns: kind, change, images, patients,
-    negative and positive images (0 where not known); with 95 % intervals (see `intervals`) the shares of
-    `_shares`, the mean shift of the score, and the AUC; then the median and the largest absolute shift. What
-    is not defined, as the AUC without labels, has no column.
+    scores: {change: float [n]}, UNCHANGED first. table: the rows of the pictures in the manifest. Returns the
+    columns change, kind, images, patients, negative, positive (images of each class), and with 95 % intervals
+    (up, up_low, up_high):
+
+    - specificity, sensitivity, auc: after the change
+    - up: of the negative radiographs, the share whose answer the change turns positive
+    - down: of the positive radiographs, the share whose answer the change turns negative
     """
-    after = np.stack(list(scores.values()), axis=1)  # [n, changes]
-    moved, ill = after - after[:, :1], manifest.positives(table) == 1
-    numbers = _shares(metrics.called(after, threshold), ill[:, None], table)
-    numbers["shift"] = intervals.bootstrap(
-        table, lambda weights: weights @ moved / weights.sum(1)[:, None], resamples
-    )
-    if 0 < ill.sum() < len(ill):
-        numbers["auc"] = intervals.aucs(table, after)
-    rows = pd.DataFrame({"kind": [KINDS.get(change, "") for change in scores], "change": list(scores)})
-    rows = rows.assign(images=len(table), patients=table.patient.nunique())
-    rows = rows.assign(negative=((table.label != "") & ~ill).sum(), positive=ill.sum())
-    for name, found in numbers.items():
-        rows[[name, f"{name}_low", f"{name}_high"]] = found.to_numpy()
-    moved = np.abs(moved)
-    rows = rows.assign(median=np.median(moved, axis=0), largest=moved.max(axis=0))
-    return rows.dropna(axis=1, how="all")
-
-
-def _shares(called, ill, table):
-    """Shares of answers after each change: {name: value, low, high; a row a change}.
-
-    called: bool [n, changes], the first as it was. ill: bool [n, 1]. flips: of all answers, those that change
-    sides. called: of all, those that are positive. up: of the negative radiographs, those whose answer turns
-    positive; down: of the positive ones, those whose answer turns negative; of all, where labels are not
-    known. false_alarms, missed: of the negative and of the positive radiographs, those with the wrong answer.
-    """
-    was, known = called[:, :1], np.array(table.label != "")[:, None]
-    counted = {  # what is counted, and among what
-        "flips": (called != was, known | True),
-        "called": (called, known | True),
-        "up": (called & ~was, ~ill),
-        "down": (~called & was, ill | ~known),
-        "false_alarms": (called, ~ill & known),
-        "missed": (~called, ill),
+    score = np.stack(list(scores.values()), axis=1)  # [n, changes]
+    after = metrics.called(score, threshold)  # bool [n, changes]
+    before, ill = after[:, :1], manifest.positives(table)[:, None] == 1  # bool [n, 1]
+    measured = {
+        "specificity": intervals.shares(table, ~after, ~ill),
+        "sensitivity": intervals.shares(table, after, ill),
+        "up": intervals.shares(table, after & ~before, ~ill),
+        "down": intervals.shares(table, before & ~after, ill),
+        "auc": intervals.aucs(table, score),
     }
-    hits, members = zip(*[np.broadcast_arrays(*pair) for pair in counted.values()], strict=True)
-    found = intervals.shares(table, np.hstack(hits), np.hstack(members))
-    size = called.shape[1]
-    found = {name: found[at * size : (at + 1) * size] for at, name in enumerate(counted)}
-    for name in ("flips", "up", "down"):
-        found[name].iloc[0, 1:] = np.nan  # what is as it was has not flipped, whoever the patients are
-    return found
+    rows = pd.DataFrame({"change": list(scores)})
+    rows["kind"] = [CHANGES[change].kind if change in CHANGES else "" for change in scores]
+    rows["images"], rows["patients"] = len(table), table.patient.nunique()
+    rows["negative"], rows["positive"] = (~ill).sum(), ill.sum()
+    for name, values in measured.items():
+        rows[[name, f"{name}_low", f"{name}_high"]] = values.to_numpy()
+    rows.loc[0, ["up_low", "up_high", "down_low", "down_high"]] = np.nan  # unchanged, nothing can turn
+    return rows
 
 
-def sentences(found, names):
-    """What `compare` found about the first network, in three sentences. names: of the two classes.
+def sentences(results, names):
+    """Three sentences on the first network of `compare`. names: of the negative and the positive class."""
+    rows = results[results.network == results.network.iloc[0]].set_index("change")
+    readable = rows.loc[[name for name, change in CHANGES.items() if change.readable]]
+    before, without_lungs = rows.loc[UNCHANGED], rows.loc[WITHOUT_LUNGS]
+    counts = before.negative, before.positive
+    for measure, name, count in zip(("specificity", "sensitivity"), names, counts, strict=True):
+        worst = readable.nsmallest(3, measure)
+        listed = ", ".join(f"{_text(row, measure)} when {change}" for change, row in worst.iterrows())
+        yield (
+            f"{measure.capitalize()} ({count} {name.lower()} radiographs): {_text(before, measure)} "
+            f"unchanged; lowest of {len(readable)} changes: {listed}."
+        )
+    yield (
+        f"AUC: {_text(before, 'auc')} unchanged; {_text(without_lungs, 'auc')} when {WITHOUT_LUNGS}, where a "
+        "network that reads nothing but lungs can only guess (0.5)."
+    )
 
-    A fourth comes before them where all answers are the same.
+
+def _text(row, name):
+    return intervals.text(row[[name, f"{name}_low", f"{name}_high"]].set_axis(["value", "low", "high"]))
+
+
+# The changes. Each takes and returns pictures.
+
+
+def crop(pictures, height=1.0, width=1.0):
+    """Keep the middle `height` and `width`, squashed back: this loses content, zooms and stretches.
+
+    Raises ExplainedError unless both are shares from 0.1 to 1.
     """
-    found = found[found.network == found.network.iloc[0]]
-    before, blind = found.iloc[0], found[found.change == BLIND].iloc[0]
-    negative, positive = (name.lower() for name in names)
-    if before.called in (0, 1):
-        yield "It gives all radiographs the same answer unchanged: few or no answers that turn are no merit."
-    if before.negative:
-        of = f"Of {before.negative} {negative} radiographs, this model calls"
-        yield _worst(found, "false_alarms", of, positive, before.false_alarms)
-    if before.positive:
-        of = f"Of {before.positive} {positive} radiographs, this model calls"
-        yield _worst(found, "missed", of, negative, before.missed)
-    if not before.negative and not before.positive:
-        of = f"Of {before.images} radiographs, this model calls"
-        yield _worst(found, "up", of, positive, before.called, "a further ")
-        yield _worst(found, "down", of, negative, 1 - before.called, "a further ")
-    if "auc" in found:
-        span = "no 95 % interval"
-        if np.isfinite(blind.get("auc_low", np.nan)):
-            span = f"95 % interval {blind.auc_low:.3f} to {blind.auc_high:.3f}"
-        yield f"When {BLIND}, its AUC is {blind.auc:.3f} ({span}); unchanged {before.auc:.3f}, guessing 0.5."
-    else:
-        yield f"When {BLIND}, {_percent(blind, 'flips')} of its answers flip (95 % interval)."
+    if not (0.1 <= height <= 1 and 0.1 <= width <= 1):
+        raise ExplainedError(
+            f"A crop cannot keep {height} of the height and {width} of the width. "
+            "Choose shares from 0.1 to 1; 0.8 is 80 %."
+        )
+    middle = _middle(height, width)
+    return _each(lambda picture: images.squash(picture[middle]), pictures)
 
 
-def _worst(found, name, start, answer, before, more=""):
-    """A sentence on the three changes that raise a share most. before: how many get this answer unchanged."""
-    changed = found[(found.change != UNCHANGED) & (found.kind != LEFT)]
-    most = changed[changed[name] > (0 if more else before)].nlargest(3, name)
-    told = [f"when {row.change}, {more}{_percent(row, name)}" for _, row in most.iterrows()]
-    told = f"{'; '.join(told)} (95 % intervals)" if told else "and no more after any change"
-    return f"{start} {100 * before:.0f} % {answer}; {told}. {len(changed)} changes were tried."
+def squeeze(pictures, height=1.0, width=1.0, edges="edge"):
+    """Squeeze to these shares of height and width; nothing is lost. edges: what fills them, see `np.pad`."""
+    rows, columns = round(SIDE * height), round(SIDE * width)
+    top, left = (SIDE - rows) // 2, (SIDE - columns) // 2
+    around = ((top, SIDE - rows - top), (left, SIDE - columns - left))
+    return _each(lambda picture: np.pad(_resize(picture, columns, rows), around, mode=edges), pictures)
 
 
-def _percent(row, name):
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{100 * row[name]:.0f} % ({100 * low:.0f}-{100 * high:.0f} %)"
+def blank(pictures, height=1.0, width=1.0, inside=False):
+    """Fill all but the middle `height` and `width` with each picture's mean grey.
 
-
-def report(model, place, to=None, pixels=adapt.AS_SAVED, output=adapt.AS_SAVED, positive=1):
-    """Stress a saved model with the radiographs of a folder: a CSV file, and a figure beside it as PNG.
-
-    model: name or folder of a run, or a `.keras` or `.h5` file, for which the last three are those of
-    `adapt.adapt`. place: see `folder.read`. to: the CSV file; without it one in the folder of results.
-    Returns the table, as `compare` does. Raises ModelError, runs.RunError, DataError or
-    evaluation.ScoresError in words.
+    inside=True: fill that middle, with the mean of what is left, so that nothing tells what was there.
     """
-    ws, path = workspace.open_workspace(), Path(model).expanduser()
-    to = Path(to or ws.home / "stress" / f"{path.stem}.csv").expanduser()
-    if to.suffix.lower() != ".csv":
-        raise DataError(f"The table is a CSV file; {to} does not end in .csv.")
-    names, threshold, note = manifest.CLASS_NAMES, 0.5, ""
-    ours = (path / "card.json").exists()
-    if not ours and (path.exists() or path.suffix in (".keras", ".h5", ".hdf5")):
-        theirs = saved_models.load(path)
-        network = adapt.adapt(theirs, pixels, output, positive)
-        pixels, output = adapt.settle(theirs, pixels, output)
-        print(f"{path.name}: pixels {pixels!r}, output {output!r}.")
-    else:
-        run = runs.Run(path) if ours else runs.find(ws, model)
-        if unfit := runs.faults(run):
-            raise runs.RunError(" ".join(unfit))
-        network, threshold = saved_models.load(run.path / "model.keras"), run.card["threshold"]["value"]
-        names, note = run.card["class_names"], figures.style.note(run.card["synthetic"])
-    pictures, table = folder.read(place, MOST)
-    labelled = (table.label != "").all()
-    names = [name for name, _ in manifest.classes(table)] if labelled else names
-    scores = scored({model: partial(predict.score_pictures, network)}, pictures)[model]
-    doubts = evaluation.check(table.assign(score=scores[UNCHANGED]))
-    found = effects(scores, table, threshold)
-    found.insert(0, "network", path.name)
-    drawn = figures.errors.flips(found, names, note=note)
+    filled = np.full((SIDE, SIDE), not inside)
+    filled[_middle(height, width)] = inside
+    known = ~filled if inside else np.ones_like(filled)
+    mean = pictures[:, known].mean(1).astype(np.uint8)
+    return np.where(filled, mean[:, None, None], pictures)
 
-    def save(there):
-        table = workspace.write_whole(there / to.name, found.to_csv(index=False, float_format="%.4g"))
-        return [table, *figures.style.save(drawn, there, to.stem, ["png"])]
 
-    written = workspace.save_somewhere(to.parent, save)
-    print(f"{len(table)} radiographs of {table.patient.nunique()} patients, threshold {threshold:.3f}.")
-    print(*(doubts if labelled else ()), *sentences(found, names), *written, sep="\n")
-    return found
+def curve(pictures, function):
+    """Replace each grey level. function: of float [256] in 0-1, to the same; what leaves 0-1 is cut off."""
+    levels = np.clip(function(np.linspace(0, 1, 256)), 0, 1)
+    return (255 * levels).round().astype(np.uint8)[pictures]
+
+
+def uneven(pictures, strength):
+    """Darken the left edge and lighten the right one by this share, gradually in between."""
+    field = 1 + strength * np.linspace(-1, 1, SIDE, dtype=np.float32)
+    return np.clip((pictures * field).round(), 0, 255).astype(np.uint8)
+
+
+def filtered(pictures, kind):
+    """Apply one of Pillow's filters."""
+    return _each(lambda picture: Image.fromarray(picture).filter(kind), pictures)
+
+
+def write(pictures, text, size, at):
+    """Burn in white letters. size: of the font in pixels. at: left and top of the text in pixels."""
+    letters = Image.new("L", (SIDE, SIDE))
+    ImageDraw.Draw(letters).text(at, text, fill=255, font=ImageFont.load_default(size))
+    return np.maximum(pictures, np.asarray(letters))
+
+
+def rotate(pictures, degrees):
+    """Turn counter-clockwise about the centre; corners are filled with black."""
+    return _each(
+        lambda picture: Image.fromarray(picture).rotate(degrees, Image.Resampling.BILINEAR), pictures
+    )
+
+
+def reencode(pictures, quality):
+    """Save as JPEG of this quality (1 to 95) and read again."""
+
+    def jpeg(picture):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=quality)
+        return Image.open(file)
+
+    return _each(jpeg, pictures)
+
+
+def shrink(pictures, side):
+    """Shrink to `side` pixels, without antialiasing, and enlarge again."""
+    nearest = Image.Resampling.NEAREST
+    return _each(lambda picture: images.squash(_resize(picture, side, side, nearest)), pictures)
+
+
+def _middle(height, width):
+    """The middle `height` and `width` (shares) of a picture: two slices."""
+    top, left = round(SIDE * (1 - height) / 2), round(SIDE * (1 - width) / 2)
+    return slice(top, SIDE - top), slice(left, SIDE - left)
+
+
+def _resize(picture, width, height, method=Image.Resampling.BILINEAR):
+    return np.asarray(Image.fromarray(picture).resize((width, height), method))
+
+
+def _each(change, pictures):
+    """The pictures after a function of a single one."""
+    return np.array([np.asarray(change(picture)) for picture in pictures], np.uint8).reshape(-1, SIDE, SIDE)
+
+
+class Change(NamedTuple):
+    """One change of the stress test."""
+
+    kind: str  # under which it is drawn
+    function: Callable  # of pictures
+    readable: bool = True  # whether the illness can still be seen
+
+
+KEPT = 0.8  # of the area, by every change of the framing, so that they can be compared
+SIDES = KEPT**0.5  # of height and width each
+MIDDLE = 0.7**0.5  # of height and width: 70 % of the area, where nearly all of the lungs lie
+CHANGES = {  # the names fit behind "when"
+    "cropped in height": Change("framing", partial(crop, height=KEPT)),  # content, zoom and stretch
+    "cropped in width": Change("framing", partial(crop, width=KEPT)),
+    "zoomed in": Change("framing", partial(crop, height=SIDES, width=SIDES)),  # content and zoom
+    "squeezed in width": Change("framing", partial(squeeze, width=KEPT)),  # stretch alone
+    "blanked at top and bottom": Change("framing", partial(blank, height=KEPT)),  # content alone
+    "darkened (gamma 1.5)": Change("tone", partial(curve, function=lambda grey: grey**1.5)),
+    "lightened (gamma 0.67)": Change("tone", partial(curve, function=lambda grey: grey**0.67)),
+    "given a steeper curve": Change(
+        "tone", partial(curve, function=lambda grey: grey - 0.1 * np.sin(2 * np.pi * grey))
+    ),
+    "sharpened": Change("tone", partial(filtered, kind=ImageFilter.UnsharpMask(2, 150, 0))),
+    "softened": Change("tone", partial(filtered, kind=ImageFilter.GaussianBlur(1.5))),
+    "lighter on one side": Change("tone", partial(uneven, strength=0.3)),
+    "brightened by 15 %": Change("tone", partial(curve, function=lambda grey: grey + 0.15)),
+    "lowered in contrast by 30 %": Change(
+        "tone", partial(curve, function=lambda grey: 0.5 + 0.7 * (grey - 0.5))
+    ),
+    "inverted": Change("tone", partial(curve, function=lambda grey: 1 - grey)),
+    "marked with a letter R": Change("marks", partial(write, text="R", size=40, at=(10, 14))),
+    "marked with small text": Change("marks", partial(write, text="kV 59   10:42", size=12, at=(146, 206))),
+    "framed in black": Change("marks", partial(squeeze, height=SIDES, width=SIDES, edges="constant")),
+    "mirrored": Change("position and file", lambda pictures: pictures[:, :, ::-1]),
+    "turned by 10 degrees": Change("position and file", partial(rotate, degrees=10)),
+    "saved as JPEG of quality 30": Change("position and file", partial(reencode, quality=30)),
+    "shrunk to 112 pixels": Change("position and file", partial(shrink, side=112)),
+    WITHOUT_LUNGS: Change("what is left", partial(blank, height=MIDDLE, width=MIDDLE, inside=True), False),
+    "blanked around the middle": Change("what is left", partial(blank, height=MIDDLE, width=MIDDLE), False),
+}
