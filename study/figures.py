@@ -63,7 +63,7 @@ def two_by_two(table):
             axis.plot(place + aside + spread, values, marker, ms=3, mfc="none", color=colour, label=label)
             axis.hlines(values.mean(), place + aside - 0.11, place + aside + 0.11, color=colour, lw=2)
         axis.set(ylabel=title, xticks=(0, 1), xticklabels=NETWORKS, xlim=(-0.5, 1.5))
-        axis.grid(axis="y", **style.GRID)
+        axis.grid(axis="y")
     axes[0].axhline(PUBLISHED, color="black", lw=0.8, ls="--", label="published accuracy, 77.24 %")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     letters(axes)
@@ -137,6 +137,6 @@ def record(published, ours):
     axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
     axis.set(xlabel="accuracy on the official test set (axis starts at 0.76)", xlim=(0.76, 1))
     axis.xaxis.set_major_locator(MaxNLocator(6))
-    axis.grid(axis="x", **style.GRID)
+    axis.grid(axis="x")
     axis.legend(loc="lower left")
     return figure
