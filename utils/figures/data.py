@@ -82,7 +82,7 @@ def cropping(pictures, kept, scores, shares, n):
         show(axis, picture, title=f"{share:.0%} of height")
     for axis, values in ((left, scores), (right, shares)):
         for title, line in values.items():
-            axis.plot(100 * np.array(kept), line, "o-", color=NETWORKS.get(title, "black"), label=title)
+            axis.plot(100 * np.array(kept), line, "o-", color=NETWORKS.get(title), label=title)
         axis.set(xlabel="height kept (%)", ylim=(-0.02, 1.02))
         axis.invert_xaxis()
     left.axhline(0.5, **GUESSING)

@@ -26,12 +26,9 @@ def learning_curves(history, counts, epochs=None):
     is not at its end.
     """
     figure, (left, right) = style.axes_mm(TWO_COLUMNS, 55, 1, 2)
-    for column, name, part, colour in (
-        ("loss", "training, augmented", "train", GREY),
-        ("val_loss", "validation", "val", ACCENT),
-    ):
-        n = style.sample_size(counts[part], counts[f"{part}_patients"])
-        left.plot(history.epoch, history[column], color=colour, label=f"{name}, {n}")
+    n = {part: style.sample_size(counts[part], counts[f"{part}_patients"]) for part in ("train", "val")}
+    left.plot(history.epoch, history.loss, color=GREY, label=f"training, augmented, {n['train']}")
+    left.plot(history.epoch, history.val_loss, color=ACCENT, label=f"validation, {n['val']}")
     left.set(ylabel="loss (cross-entropy)", ylim=(0, None))
     right.plot(history.epoch, history.val_auc, color=ACCENT, label="AUC")
     for name, colour in zip(("specificity", "sensitivity"), COLOURS, strict=True):
@@ -231,10 +228,10 @@ def calibration(curves, decision, prevalence, scores):
     right.legend(loc="upper right", title=f"at a prevalence of {prevalence:.3g}")
     style.letters((left, right))
     middle = decision.loc[(decision.threshold - 0.5).abs().idxmin()]
-    benefits = ", ".join(f"{style.number(middle[name])} {name}" for name in curves)
+    benefits = [f"{style.number(middle[name])} {name}" for name in curves]
+    benefits += [f"{style.number(middle.everyone)} by acting on everyone"]
     figure.set_label(
         f"Left, share that is positive against mean score: {'; '.join(missed)}. Right, net benefit of acting "
-        f"from a probability of {middle.threshold:.2f}: {benefits}, {style.number(middle.everyone)} by acting on "
-        "everyone."
+        f"from a probability of {middle.threshold:.2f}: {', '.join(benefits)}."
     )
     return figure
