@@ -195,7 +195,7 @@ def report(model, place, to=None, pixels=adapt.AS_SAVED, output=adapt.AS_SAVED, 
     doubts = evaluation.check(table.assign(score=scores[UNCHANGED]))
     found = effects(scores, table, threshold)
     found.insert(0, "network", path.name)
-    drawn = figures.errors.flips(found, names, note=note)
+    drawn = figures.comparisons.stress_test(found, names, note=note)
 
     def save(there):
         table = workspace.write_whole(there / to.name, found.to_csv(index=False, float_format="%.4g"))

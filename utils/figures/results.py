@@ -168,9 +168,9 @@ def metric_intervals(results, parts):
 def subgroups(table, threshold=None):
     """Sensitivity or specificity of each group, with intervals. table: `evaluation.subgroups`."""
     figure, axis = style.axes_mm(ONE_COLUMN, 20 + 10 * len(table))
-    for metric, colour in zip(("specificity", "sensitivity"), COLOURS, strict=True):
-        y = np.flatnonzero(table.metric == metric)
-        dots(axis, y, table.iloc[y], colour, label=metric)
+    colours = dict(zip(("specificity", "sensitivity"), COLOURS, strict=True))
+    for metric, rows in table.groupby("metric", sort=False):
+        dots(axis, rows.index, rows, colours[metric], label=metric)
     rows = list(table.itertuples())
     style.name_rows(axis, [f"{row.group}\n{style.sample_size(row.images, row.patients)}" for row in rows])
     at = f", at threshold {threshold:.2f}" if threshold is not None else ""
