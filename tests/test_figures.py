@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import scores_table
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from PIL import Image
 
@@ -35,12 +36,12 @@ def scored(ill=40, well=30, shift=2.0, seed=0):
 
 
 def error_table():
-    """As `errors.rates` gives it: each class, then groups by facts; the last but one stands out."""
+    """As `errors.rates` gives it: each class, then groups by facts; of these the last but one stands out."""
     rows = [("class", "class", label, 0, 0.1, 0.05, 0.2) for label in ("NORMAL", "PNEUMONIA")]
     rows += [("subtype", "subtype fit", "NORMAL", 0, 0.9, 0.8, 0.95)]
     for fact in ("framing", "brightness"):
         for label in ("NORMAL", "PNEUMONIA"):
-            rows += [("picture", fact, label, part, 0.1, 0.05, 0.3) for part in range(4)]
+            rows += [("picture", fact, label, part, 0.2, 0.05, 0.3) for part in range(4)]
     rows += [("number", "patient number in fit", "NORMAL", 0, 0.4, 0.3, 0.6)]
     rows += [("number", "patient number in fit", "NORMAL", 1, np.nan, np.nan, np.nan)]
     table = pd.DataFrame(rows, columns=["kind", "fact", "label", "part", "value", "low", "high"])
@@ -242,6 +243,39 @@ def test_wrong_answers_stand_out_in_the_distribution_of_scores():
     assert "1 of 2 normal images and 1 of 2 pneumonia images" in figure.get_label()
 
 
+def test_the_matrix_and_the_marks_on_the_curve_show_the_same_errors():
+    scores = scores_table([1, 1, 1, 1, 0, 0], [0.9, 0.8, 0.45, 0.45, 0.6, 0.1])
+    figure = figures.results.confusion(scores, 0.5)
+    cells = [text.get_text().split()[0] for text in figure.axes[0].texts]
+    assert cells == ["1", "1", "2", "2"]
+    assert "Of 2 normal images 1 are called pneumonia, of 4 pneumonia images 2 are" in figure.get_label()
+    curve = figures.results.roc(scores, intervals.evaluate(scores, 0.5, 20), 0.4).axes[0]
+    marks = [line.get_xydata()[0].tolist() for line in curve.lines[2:]]
+    assert marks == [[0.5, 0.5], [0.5, 1]]
+
+
+def test_a_training_is_drawn_with_its_own_names():
+    history = runs.released("best").history()
+    counts = {"train": 9, "train_patients": 8, "val": 7, "val_patients": 6}
+    left, right = figures.results.learning_curves(history, counts).axes
+    drawn = {
+        line.get_label().partition(",")[0]: line.get_ydata().tolist() for line in (*left.lines, *right.lines)
+    }
+    columns = {"training": "loss", "validation": "val_loss", "AUC": "val_auc"}
+    columns |= {"sensitivity": "val_sensitivity", "specificity": "val_specificity"}
+    assert drawn == {name: history[column].tolist() for name, column in columns.items()}
+    assert left.lines[0].get_label().endswith("9 images of 8 patients")
+
+
+def test_intervals_that_miss_the_line_of_a_calibrated_network_are_counted():
+    rows = [(0.2, 0.3, 0.25, 0.4, 9), (0.5, 0.5, 0.4, 0.6, 9), (0.8, 0.7, 0.6, 0.75, 10)]
+    curve = pd.DataFrame(rows, columns=["score", "value", "low", "high", "images"])
+    decision = pd.DataFrame({"threshold": [0.1, 0.5], "everyone": [0.2, -0.4], "as they are": [0.3, 0.1]})
+    figure = figures.results.calibration({"as they are": curve}, decision, 0.3, scored())
+    assert "as they are, 2 of 3 intervals miss" in figure.get_label()
+    assert figure.get_label().endswith("0.50: 0.100 as they are, -0.400 by acting on everyone.")
+
+
 def test_a_curve_through_tied_scores_is_oblique_as_its_area_says():
     result = intervals.evaluate(scored(), 0.5, 20)
     curve = figures.results.roc(scored().assign(score=0.6), result, 0.4).axes[0].lines[0]
@@ -253,8 +287,14 @@ def test_groups_that_stand_out_are_filled_and_patient_numbers_begin_a_row():
     figure = figures.comparisons.error_rates(error_table())
     titles = [axis.get_title() if axis.get_visible() else "" for axis in figure.axes]
     assert titles == ["framing", "brightness", "", "", "patient number in fit", "", "", ""]
-    filled = [to_hex(colour) for colour in figure.axes[4].collections[-1].get_facecolors()]
-    assert filled == [figures.style.COLOURS[0].lower(), "#ffffff"]
+    filled = [
+        to_hex(colour)
+        for axis in figure.axes
+        for dots in axis.collections
+        if isinstance(dots, PathCollection)
+        for colour in dots.get_facecolors()
+    ]
+    assert filled == ["#ffffff"] * 16 + [figures.style.COLOURS[0].lower(), "#ffffff"]
     assert [label.get_text() for label in figure.axes[4].get_xticklabels()] == ["0-29", "30-59"]
     assert "the interval of normal, patient number in fit, 40 %." in figure.get_label()
 

@@ -93,15 +93,17 @@ def error_rates(table):
 
 
 def _error_rates(axis, groups, whole):
-    """The groups by one fact, of both classes side by side. whole: the rates of the classes."""
-    labels = list(groups.label.unique())
-    for label, rows in groups.groupby("label", sort=False):
-        colour, above = COLOURS[list(whole.index).index(label)], rows.low > whole[label]
-        x = rows.part + 0.2 * (2 * labels.index(label) - len(labels) + 1)
-        axis.errorbar(x, rows.value, reach(rows), fmt="none", color=colour, **DOTS)
-        look = {"facecolors": np.where(above, colour, "white"), "edgecolors": colour, "linewidths": 0.8}
-        axis.scatter(x, rows.value, 9, **look, zorder=3, clip_on=False)
-        axis.axhline(whole[label], **GUESSING | {"color": colour})
+    """The groups by one fact, both classes side by side. whole: {label: error rate of the class}."""
+    apart = 0.2 if groups.label.nunique() > 1 else 0
+    for offset, colour, (label, rate) in zip((-apart, apart), COLOURS, whole.items(), strict=False):
+        rows = groups[groups.label == label]
+        if rows.empty:
+            continue
+        axis.errorbar(rows.part + offset, rows.value, reach(rows), fmt="none", color=colour, **DOTS)
+        faces = np.where(rows.low > rate, colour, "white")
+        look = {"facecolors": faces, "edgecolors": colour, "linewidths": 0.8, "zorder": 3}
+        axis.scatter(rows.part + offset, rows.value, 9, **look, clip_on=False)
+        axis.axhline(rate, **GUESSING | {"color": colour})
     parts = groups.drop_duplicates("part")
     if (groups.kind == "number").all():
         ranges = zip(parts["from"], parts["to"], strict=True)

@@ -155,12 +155,8 @@ def metric_intervals(results, parts):
     style.name_rows(axis, MEASURES.values())
     style.legend_above(axis, columns=1, at=0.25)
     name, table = next(iter(results.items()))
-    lowest = table.value[list(metrics.AT_THRESHOLD)].idxmin()
-    texts = [f"{MEASURES[key]} {intervals.text(table.loc[key])}" for key in ("accuracy", lowest, "auc")]
-    figure.set_label(
-        f"Dot plot of {len(MEASURES)} measures with intervals. For the first, {name}: {texts[0]}; "
-        f"lowest at a threshold, {texts[1]}; {texts[2]}."
-    )
+    texts = [f"{title} {intervals.text(table.loc[key])}" for key, title in MEASURES.items()]
+    figure.set_label(f"Dot plot of measures with intervals, {name}: {', '.join(texts)}.")
     return figure
 
 
