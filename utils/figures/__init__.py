@@ -1,5 +1,5 @@
-"""Figures: data in, Figure out. style (sizes, colours, saving), data, pictures, results, measures, errors."""
+"""Figures: tables in, Figure out. style (sizes, colours, saving), data, pictures, results, comparisons."""
 
-from . import data, errors, measures, pictures, results, style
+from . import comparisons, data, pictures, results, style
 
-__all__ = ["data", "errors", "measures", "pictures", "results", "style"]
+__all__ = ["comparisons", "data", "pictures", "results", "style"]

@@ -1,17 +1,21 @@
-"""Figures of a training and of an evaluation: scores and tables in, Figure out.
+"""Figures of the results of one network: of its training, of its scores, of their metrics.
 
-Those of an evaluation have as their label (`Figure.get_label`) what is to be seen: the alternative text.
+All but `learning_curves` have an alternative text, what is to be seen, as their label (`Figure.get_label`).
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from .. import intervals, metrics
 from ..data import manifest
 from . import style
-from .style import ACCENT, COLOURS, GREY, GUESSING, ONE_COLUMN, TWO_COLUMNS
+from .style import ACCENT, COLOURS, GREY, GUESSING, LOOKS, ONE_COLUMN, TWO_COLUMNS
 
+MEASURES = metrics.AT_THRESHOLD | metrics.RANKING  # {name: title}, as they are drawn below each other
 SCALE = np.array([0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999])  # of scores, labelled
+DOTS = {"lw": 0.8, "capthick": 0.8, "clip_on": False}  # of dots with lines over their intervals
 
 
 @style.styled
@@ -22,25 +26,20 @@ def learning_curves(history, counts, epochs=None):
     is not at its end.
     """
     figure, (left, right) = style.axes_mm(TWO_COLUMNS, 55, 1, 2)
-    for part, column, name, colour in (
-        ("train", "loss", "training, augmented", GREY),
-        ("val", "val_loss", "validation", ACCENT),
-    ):
-        n = style.sample_size(counts[part], counts[f"{part}_patients"])
-        left.plot(history.epoch, history[column], color=colour, label=f"{name}, {n}")
+    n = {part: style.sample_size(counts[part], counts[f"{part}_patients"]) for part in ("train", "val")}
+    left.plot(history.epoch, history.loss, color=GREY, label=f"training, augmented, {n['train']}")
+    left.plot(history.epoch, history.val_loss, color=ACCENT, label=f"validation, {n['val']}")
     left.set(ylabel="loss (cross-entropy)", ylim=(0, None))
     right.plot(history.epoch, history.val_auc, color=ACCENT, label="AUC")
     for name, colour in zip(("specificity", "sensitivity"), COLOURS, strict=True):
         right.plot(history.epoch, history[f"val_{name}"], color=colour, label=name, lw=0.8)
     right.set(ylabel="validation, at 0.5", ylim=(0, 1.02))
     for axis in (left, right):
-        axis.legend()
-        axis.set_xlabel("epoch")
-        axis.set_xlim(0, (epochs or history.epoch.max()) + 0.5)
-        axis.xaxis.get_major_locator().set_params(integer=True)
         if len(history) == 1:  # a line needs two points
-            for line in axis.lines:
-                line.set_marker(".")
+            plt.setp(axis.lines, marker=".")
+        axis.legend()
+        axis.set(xlabel="epoch", xlim=(0, (epochs or history.epoch.max()) + 0.5))
+        axis.xaxis.get_major_locator().set_params(integer=True)
     style.letters((left, right))
     return figure
 
@@ -54,30 +53,28 @@ def score_distributions(scores, threshold):
     figure, axes = style.axes_mm(ONE_COLUMN, 75, 2, 1, sharex=True)
     ticks, at = metrics.log_odds(SCALE), metrics.log_odds(threshold)
     odds = np.clip(metrics.log_odds(scores.score), ticks[0], ticks[-1])
-    ends = min(odds.min(), at, ticks[3]), max(odds.max(), at, ticks[5])  # 0.1 and 0.9 are always seen
-    step = np.ptp(ends) / 40
-    bins = np.arange(np.floor((ends[0] - at) / step), np.ceil((ends[1] - at) / step) + 2) * step + at
-    called, found = metrics.called(scores.score, threshold), []
-    for axis, (label, rows), colour, positive in zip(
-        axes, manifest.classes(scores), COLOURS, (False, True), strict=True
-    ):
-        wrong = rows & (called != positive)
+    first, last = min(odds.min(), at, ticks[3]), max(odds.max(), at, ticks[5])  # 0.1 and 0.9 are always seen
+    step = (last - first) / 40
+    bins = at + step * np.arange(np.floor((first - at) / step), np.ceil((last - at) / step) + 2)
+    wrong = metrics.called(scores.score, threshold) != manifest.positives(scores)
+    texts = []
+    for axis, (name, rows), colour in zip(axes, manifest.classes(scores), COLOURS, strict=True):
+        name, errors = name.lower(), odds[rows & wrong]
         axis.hist(odds[rows], bins, histtype="stepfilled", color=colour, alpha=0.35)
-        axis.hist(odds[wrong], bins, histtype="stepfilled", color=colour)
-        lines = {"ms": 5, "mew": 0.6, "color": "black", "clip_on": False, "in_layout": False}
-        axis.plot(odds[wrong], np.zeros(wrong.sum()), "|", **lines)
+        axis.hist(errors, bins, histtype="stepfilled", color=colour)
+        look = {"ms": 5, "mew": 0.6, "color": "black", "clip_on": False, "in_layout": False}
+        axis.plot(errors, np.zeros(len(errors)), "|", **look)
         axis.axvline(at, color="black", lw=0.8, ls="--")
-        found.append(f"{wrong.sum():,} of {rows.sum():,} {label.lower()} images")
-        axis.set_title(f"{label.lower()}: {style.size_of(scores[rows])}, {wrong.sum():,} wrong", loc="left")
+        axis.set_title(f"{name}: {style.size_of(scores[rows])}, {len(errors):,} wrong", loc="left")
         axis.set(ylabel="images", ylim=(0, None))
         axis.yaxis.get_major_locator().set_params(integer=True)
-    axes[1].set_xticks(ticks, [f"{share:g}" for share in SCALE])
-    axes[1].set_xlim(bins[0], bins[-1])
-    axes[1].set_xlabel(f"score: P({label.lower()}), logit scale (dashed: threshold {threshold:.2f})")
-    style.describe(
-        figure,
+        texts.append(f"{len(errors):,} of {rows.sum():,} {name} images")
+    axis.set_xticks(ticks, [f"{share:g}" for share in SCALE])
+    axis.set_xlim(bins[0], bins[-1])
+    axis.set_xlabel(f"score: P({name}), logit scale (dashed: threshold {threshold:.2f})")
+    figure.set_label(
         f"Two histograms of scores on the logit scale. On the wrong side of the threshold {threshold:.2f} "
-        f"are {' and '.join(found)}.",
+        f"are {' and '.join(texts)}."
     )
     return figure
 
@@ -99,10 +96,9 @@ def confusion(scores, threshold):
     axis.set(xlabel=f"called, at threshold {threshold:.2f}", ylabel="label", title=style.size_of(scores))
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
-    style.describe(
-        figure,
+    figure.set_label(
         f"Two by two table. Of {table[0].sum():,} {names[0]} images {table[0, 1]:,} are called {names[1]}, "
-        f"of {table[1].sum():,} {names[1]} images {table[1, 0]:,} are called {names[0]}.",
+        f"of {table[1].sum():,} {names[1]} images {table[1, 0]:,} are called {names[0]}."
     )
     return figure
 
@@ -115,29 +111,91 @@ def roc(scores, result, threshold):
     """
     figure, axis = style.axes_mm(ONE_COLUMN, 80)
     auc = f"AUC {intervals.text(result.loc['auc'])}"
-    curve(axis, scores, color=ACCENT, label=auc)
+    draw_roc(axis, scores, color=ACCENT, label=auc)
     texts = []
     for marker, name, at in (("o", "threshold", 0.5), ("s", "validation threshold", threshold)):
-        found = metrics.measure(scores, at)
-        looks = {"mfc": "none", "mec": "black", "ms": 4, "clip_on": False}
-        axis.plot(1 - found.specificity, found.sensitivity, marker, **looks, label=f"{name} {at:.2f}")
-        texts.append(
-            f"at {name} {at:.2f} sensitivity {found.sensitivity:.3f} and specificity {found.specificity:.3f}"
-        )
-    axis.legend(loc="lower right", title=style.size_of(scores), title_fontsize=6)
-    style.describe(figure, f"ROC curve with {auc}; {'; '.join(texts)}.")
+        point = metrics.measure(scores, at)
+        look = {"mfc": "none", "mec": "black", "ms": 4, "clip_on": False}
+        axis.plot(1 - point.specificity, point.sensitivity, marker, **look, label=f"{name} {at:.2f}")
+        sensitivity, specificity = style.number(point.sensitivity), style.number(point.specificity)
+        texts.append(f"at {name} {at:.2f} sensitivity {sensitivity} and specificity {specificity}")
+    axis.legend(loc="lower right", title=style.size_of(scores))
+    figure.set_label(f"ROC curve with {auc}; {'; '.join(texts)}.")
     return figure
 
 
-def curve(axis, scores, **settings):
+def draw_roc(axis, scores, **look):
     """Draw a ROC curve, empty without both classes, and the line of guessing."""
     positive, points = manifest.positives(scores), ([], [])
     if len(np.unique(positive)) == 2:
         points = roc_curve(positive, scores.score, drop_intermediate=False)[:2]
-    axis.plot(*points, **settings)  # oblique where scores are tied
+    axis.plot(*points, **look)  # oblique where scores are tied
     axis.plot([0, 1], [0, 1], **GUESSING)
     axis.set(xlabel="1 − specificity (false alarms)", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
     axis.set_aspect("equal")
+
+
+@style.styled
+def metric_intervals(results, parts):
+    """Each metric with its 95 % interval, those without a threshold once for each part of the data.
+
+    results: {name: `intervals.evaluate` table}, at most three. parts: the scores tables that they are of.
+    """
+    figure, axis = style.axes_mm(ONE_COLUMN, 85)
+    for place, ((name, table), scores) in enumerate(zip(results.items(), parts, strict=True)):
+        again = any(scores is earlier for earlier in parts[:place])
+        rows = table.loc[list(metrics.AT_THRESHOLD if again else MEASURES)]
+        y = np.arange(len(rows)) + 0.24 * (place - (len(results) - 1) / 2)
+        marker, colour = LOOKS[place]
+        dots(axis, y, rows, colour, fmt=marker, label=f"{name}: {style.size_of(scores)}")
+    lowest = min(table.loc[list(MEASURES)].min().min() for table in results.values())
+    _share_axis(axis, min(0.9, lowest), "value with 95 % interval")
+    axis.xaxis.set_major_locator(MaxNLocator(6))
+    axis.axhline(len(metrics.AT_THRESHOLD) - 0.5, **GUESSING)  # below it, no threshold is needed
+    style.name_rows(axis, MEASURES.values())
+    style.legend_above(axis, columns=1, at=0.25)
+    name, table = next(iter(results.items()))
+    texts = [f"{title} {intervals.text(table.loc[key])}" for key, title in MEASURES.items()]
+    figure.set_label(f"Dot plot of measures with intervals, {name}: {', '.join(texts)}.")
+    return figure
+
+
+@style.styled
+def subgroups(table, threshold=None):
+    """Sensitivity or specificity of each group, with intervals. table: `evaluation.subgroups`."""
+    figure, axis = style.axes_mm(ONE_COLUMN, 20 + 10 * len(table))
+    colours = dict(zip(("specificity", "sensitivity"), COLOURS, strict=True))
+    for metric, rows in table.groupby("metric", sort=False):
+        dots(axis, rows.index, rows, colours[metric], label=metric)
+    rows = list(table.itertuples())
+    style.name_rows(axis, [f"{row.group}\n{style.sample_size(row.images, row.patients)}" for row in rows])
+    at = f", at threshold {threshold:.2f}" if threshold is not None else ""
+    _share_axis(axis, min(0.95, table.low.min()), f"95 % interval{at}")
+    style.legend_above(axis, at=0.4)
+    texts = [f"{row.metric} of {row.group} {intervals.text(row)}" for row in rows]
+    figure.set_label(f"Dot plot with intervals: {', '.join(texts)}.")
+    return figure
+
+
+def reach(rows):
+    """How far the intervals reach below and above the values, [2, rows]; 0 where there is none."""
+    return np.nan_to_num(np.clip([rows.value - rows.low, rows.high - rows.value], 0, None))
+
+
+def dots(axis, y, rows, colour="black", fmt="o", label=None):
+    """A dot for each row at height y, with a line over its interval. rows: columns value, low, high."""
+    axis.errorbar(rows.value, y, xerr=reach(rows), fmt=fmt, color=colour, label=label, **DOTS)
+    at_left = {"transform": axis.get_yaxis_transform(), "va": "center", "fontsize": 5, "color": colour}
+    for height in np.asarray(y)[rows.value.isna()]:
+        axis.text(0.01, height, "– not defined", **at_left)
+
+
+def _share_axis(axis, lowest, label):
+    """The lower axis for shares: up to 1, from 0 or a little below the lowest number, which it says."""
+    start = max(np.floor(20 * lowest - 0.5) / 20, min(0, lowest))
+    axis.set_xlim(start, 1.005)
+    axis.set_xlabel(label + (f"\n(axis starts at {start:.2f})" if start else ""))
+    axis.grid(axis="x")
 
 
 @style.styled
@@ -151,59 +209,25 @@ def calibration(curves, decision, prevalence, scores):
     left.plot([0, 1], [0, 1], **GUESSING, label="what it should be")
     right.plot(decision.threshold, decision.everyone, color=COLOURS[1], lw=0.8, label="act on everyone")
     right.axhline(0, color=COLOURS[0], lw=0.8, label="act on nobody")
-    missed, benefits, middle = [], [], (decision.threshold - 0.5).abs().idxmin()
-    for (name, table), (marker, colour) in zip(curves.items(), style.LOOKS[::2], strict=False):
-        reach = np.clip([table.value - table.low, table.high - table.value], 0, None)
-        looks = {"ms": 2.5, "lw": 0.6, "capsize": 1.5, "color": colour, "mfc": "white"}
-        left.errorbar(table.score, table.value, yerr=reach, fmt=marker, **looks, label=name)
+    missed = []
+    for (name, table), (marker, colour) in zip(curves.items(), LOOKS[::2], strict=False):
+        look = {"fmt": marker, "color": colour, "mfc": "white"}
+        left.errorbar(table.score, table.value, reach(table), **look, **DOTS, label=name)
         right.plot(decision.threshold, decision[name], color=colour, label=f"act on the scores, {name}")
         beside = ((table.score < table.low) | (table.score > table.high)).sum()
         missed.append(f"{name}, {beside} of {len(table)} intervals miss the line of what it should be")
-        benefits.append(f"{decision[name][middle]:.3f} {name}")
     left.set(xlabel="mean score", ylabel="share that is positive", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     left.set_aspect("equal")
+    left.legend(title=f"{style.size_of(scores)},\n{table.images.min()}-{table.images.max()} a point")
     right.set(xlabel="probability from which one would act", ylabel="net benefit")
     right.set(ylim=(-0.1 * prevalence, 1.35 * prevalence), xlim=(0, decision.threshold.max()))
-    fewest, most = table.images.min(), table.images.max()
-    points = f"{fewest} a point" if fewest == most else f"{fewest}-{most} a point"
-    left.legend(title=f"{style.size_of(scores)},\n{points}", title_fontsize=6)
-    right.legend(loc="upper right", title=f"at a prevalence of {prevalence:.3g}", title_fontsize=6)
+    right.legend(loc="upper right", title=f"at a prevalence of {prevalence:.3g}")
     style.letters((left, right))
-    style.describe(
-        figure,
+    middle = decision.loc[(decision.threshold - 0.5).abs().idxmin()]
+    benefits = [f"{style.number(middle[name])} {name}" for name in curves]
+    benefits += [f"{style.number(middle.everyone)} by acting on everyone"]
+    figure.set_label(
         f"Left, share that is positive against mean score: {'; '.join(missed)}. Right, net benefit of acting "
-        f"from a probability of {decision.threshold[middle]:.2f}: {', '.join(benefits)}, "
-        f"{decision.everyone[middle]:.3f} by acting on everyone.",
-    )
-    return figure
-
-
-@style.styled
-def map_checks(likenesses, curves):
-    """Do the maps depend on what was learned, and do they show what the answer rests on?
-
-    likenesses: {name: float [n]}, correlation with the maps of an untrained network. curves: {name:
-    `explain.deletion` table}.
-    """
-    figure, (left, right) = style.axes_mm(TWO_COLUMNS, 70, 1, 2)
-    texts = []
-    for (name, values), (marker, colour) in zip(likenesses.items(), style.LOOKS, strict=False):
-        found, table, short = values[np.isfinite(values)], curves[name], style.short(name)
-        label = f"{short}, n = {len(found)}"
-        left.hist(found, np.linspace(-1, 1, 41), histtype="step", color=colour, label=label)
-        right.plot(table.share, table["by map"], marker + "-", ms=3, color=colour, label=short)
-        right.plot(table.share, table["at random"], ":", color=colour, label="the same, at random")
-        gap = (table["at random"] - table["by map"]).max()
-        texts.append(f"{name}: median correlation {np.median(found):.2f}, largest gap {gap:.2f}")
-    left.set(xlabel="rank correlation with the map of an untrained network", ylabel="images", xlim=(-1, 1))
-    right.set(xlabel="share of the picture blanked", ylabel="probability of the answer", ylim=(0, 1.02))
-    left.yaxis.get_major_locator().set_params(integer=True)
-    for axis in (left, right):
-        style.legend_above(axis, columns=1)
-    style.letters((left, right))
-    style.describe(
-        figure,
-        "Left, histograms of correlations with the map of an untrained network. Right, probability of the "
-        f"answer as more of the picture is blanked, by the map and at random. {'; '.join(texts)}.",
+        f"from a probability of {middle.threshold:.2f}: {', '.join(benefits)}."
     )
     return figure

@@ -1,18 +1,20 @@
-"""One look for all figures: sizes of a two-column report, one colour per class, and saving."""
+"""One look for all figures: sizes for a report of two columns, colours, and saving."""
 
 import functools
 import io
-import re
 
 import matplotlib.pyplot as plt
 
 from .. import workspace
 
 ONE_COLUMN, TWO_COLUMNS = 89, 183  # mm
-COLOURS = ("#0072B2", "#D55E00")  # normal, pneumonia (Okabe and Ito 2008)
+COLOURS = ("#0072B2", "#D55E00")  # negative and positive class (Okabe and Ito 2008)
 GREY, ACCENT = "#6E6E6E", "#009E73"
 LOOKS = (("o", "black"), ("s", GREY), ("^", ACCENT))  # marker and colour of up to three results in one figure
-GRID = {"lw": 0.3, "color": "#DDDDDD"}  # lines behind the data
+NETWORKS = {  # colours of the released networks that stand beside others, by their titles
+    "compact network, our handling": ACCENT,
+    "compact network, usual augmentation": "#CC79A7",
+}
 GUESSING = {"color": GREY, "lw": 0.6, "ls": ":"}  # a line to compare with
 STYLE = {
     "font.family": "sans-serif",
@@ -23,36 +25,45 @@ STYLE = {
     "xtick.labelsize": 6,
     "ytick.labelsize": 6,
     "legend.fontsize": 6,
+    "legend.title_fontsize": 6,
     "legend.frameon": False,
     "axes.linewidth": 0.6,
-    "lines.linewidth": 1.2,
+    "axes.axisbelow": True,  # lines of the grid are behind the data
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3,
+    "errorbar.capsize": 1.5,
+    "grid.linewidth": 0.3,
+    "grid.color": "#DDDDDD",
     "figure.dpi": 150,  # on the screen
+    "savefig.dpi": 600,  # of PNG files, and of pictures in the others
     "savefig.transparent": False,  # white; True: what lies behind the figure is seen
     "text.parse_math": False,  # names of files and models are no formulas
     "pdf.fonttype": 42,  # TrueType, so that text stays text
     "svg.fonttype": "none",
-    "svg.hashsalt": "chest-xray-notebooks",  # the same figure gives the same file
     "figure.constrained_layout.use": True,
 }
-UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+KINDS = ("png", "svg", "pdf")
 
 
 def styled(function):
-    """Apply STYLE, add the note, and close the figure so that a notebook shows it once."""
+    """Give a function that draws the look of STYLE and an argument `note`, a text for the lower edge.
+
+    The figure is closed, so that a notebook shows it once.
+    """
 
     @functools.wraps(function)
-    def wrapper(*args, note="", **kwargs):
+    def draw(*args, note="", **kwargs):
         with plt.rc_context(STYLE):
             figure = function(*args, **kwargs)
             if note:
-                below = "\n".join(filter(None, [figure.get_supxlabel(), note]))
-                figure.supxlabel(below, fontsize=6, color=GREY, x=0.99, ha="right")
+                texts = [text for text in (figure.get_supxlabel(), note) if text]
+                figure.supxlabel("\n".join(texts), fontsize=6, color=GREY, x=0.99, ha="right")
             plt.close(figure)
         return figure
 
-    return wrapper
+    return draw
 
 
 def note(synthetic):
@@ -67,33 +78,32 @@ def figure_mm(width, height):
 
 def axes_mm(width, height, rows=1, columns=1, **settings):
     """A figure and its axes, `width` and `height` in mm. settings: those of `plt.subplots`."""
-    figure = figure_mm(width, height)
-    return figure, figure.subplots(rows, columns, **settings)
+    return plt.subplots(rows, columns, figsize=(width / 25.4, height / 25.4), **settings)
 
 
 def sample_size(images, patients):
-    """How many there are, in words."""
-    images, patients = (
-        f"{images:,} image{'s' * (images != 1)}",
-        f"{patients:,} patient{'s' * (patients != 1)}",
-    )
-    return f"{images} of {patients}"
+    """How many there are: '1,200 images of 1 patient'."""
+    return f"{images:,} image{'s' * (images != 1)} of {patients:,} patient{'s' * (patients != 1)}"
 
 
 def size_of(scores):
-    """The same of a scores table."""
+    """How many there are in a scores table."""
     return sample_size(len(scores), scores.patient.nunique())
 
 
-def short(name, most=40):
-    """A name that fits into half a figure: without its middle if it is longer than `most` characters."""
-    return name if len(name) <= most else f"{name[: most - 15]} … {name[-12:]}"
+def number(value, form=".3f"):
+    """A number as text, also if it is not defined (NaN)."""
+    return "not defined" if value != value else format(value, form)
 
 
-def describe(figure, text):
-    """Set what is to be seen in a figure, its alternative text, as its label."""
-    text = re.sub(r" \(\+?nan\W+(to \+?)?nan\)", "", text)
-    figure.set_label(re.sub(r"[+-]?\bnan\b", "not defined", text))
+def short(name):
+    """A name that fits into half a figure: at most 40 characters, the middle left out."""
+    return name if len(name) <= 40 else f"{name[:25]} … {name[-12:]}"
+
+
+def name_rows(axis, names):
+    """One name for each row of an axis, the first at the top."""
+    axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
 
 
 def letters(axes):
@@ -107,26 +117,25 @@ def legend_above(axis, columns=2, at=0.5, **settings):
     axis.legend(loc="lower center", bbox_to_anchor=(at, 1.0), ncols=columns, **settings)
 
 
-def save(figure, folder, name, kinds=("png", "svg", "pdf"), dpi=600):
-    """Write PNG, SVG and PDF, each whole or not at all; returns the paths. dpi: of PNG, and of pictures.
+def save(figure, folder, name, kinds=KINDS):
+    """Write a figure to files, each whole or not at all, and return their paths.
 
     Where the folder cannot be written, they are saved elsewhere, and a sentence says where.
     """
-    files = encode(figure, name, kinds, dpi)
+    files = encode(figure, name, kinds)
 
-    def write(folder):
-        return [workspace.write_whole(folder / file, content) for file, content in files.items()]
+    def write(place):
+        return [workspace.write_whole(place / file, content) for file, content in files.items()]
 
     return workspace.save_somewhere(folder, write)
 
 
-def encode(figure, name, kinds=("png", "svg", "pdf"), dpi=600):
-    """The files of a figure, with its label inside as a description: {file name: bytes}."""
+def encode(figure, name, kinds=KINDS):
+    """The files of a figure: {file name: bytes}. Its alternative text, its label, is in each of them."""
     files = {}
     for kind in kinds:
-        file = io.BytesIO()
-        about = {"Subject" if kind == "pdf" else "Description": figure.get_label()}
+        file, entry = io.BytesIO(), "Subject" if kind == "pdf" else "Description"
         with plt.rc_context(STYLE):
-            figure.savefig(file, format=kind, dpi=dpi, metadata=UNDATED.get(kind, {}) | about)
+            figure.savefig(file, format=kind, metadata={entry: figure.get_label()})
         files[f"{name}.{kind}"] = file.getvalue()
     return files

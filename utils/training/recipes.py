@@ -126,7 +126,7 @@ TITLES = {  # what figures call the networks; of other recipes, their names
     "fast": "compact network, short training",
     "best": "compact network, our handling",
     "best_published": "published network, our handling",
-    "compact_usual": "compact network, usual handling",
+    "compact_usual": "compact network, usual augmentation",
     "pretrained": "MobileNetV2 from ImageNet, our handling",
     "tones": "compact network, our handling with tones",
     "tones_published": "published network, our handling with tones",
