@@ -69,7 +69,7 @@ def stress(model, folder, to, pixels, output, positive):
     part = manifest.few_patients(manifest.select(radiographs.table, "val"), stress.MOST)
     table = stress.compare({recipes.title(run.card): run}, radiographs.pixels[part.index], part)
     names, note = run.card["class_names"], figures.style.note(run.card["synthetic"])
-    drawn = figures.results.flips(table, names, note=note)
+    drawn = figures.comparisons.stress_test(table, names, note=note)
     to = Path(to or ws.home / "stress" / f"{run.name}.csv").expanduser()
 
     def save(there):

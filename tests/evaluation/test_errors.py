@@ -84,7 +84,7 @@ def test_facts_that_are_known_of_few_or_are_all_equal_make_no_quarters(clustered
 def test_each_fact_gets_a_panel_with_its_quarters_or_its_numbers(clustered):
     brightness = pd.DataFrame({"brightness": np.arange(2.0 * EACH) % 50})
     facts = errors.facts(clustered) | {"picture": brightness}
-    figure = figures.errors.rates(errors.rates(clustered, 0.5, facts))
+    figure = figures.comparisons.error_rates(errors.rates(clustered, 0.5, facts))
     panels = {axis.get_title(): axis for axis in figure.axes if axis.get_visible()}
     ticks = {title: [t.get_text() for t in axis.get_xticklabels()] for title, axis in panels.items()}
     assert list(ticks) == ["brightness", "patient number in A", "patient number in B"]
