@@ -28,7 +28,8 @@ class Batches(keras.utils.PyDataset):
 
     A batch: pictures uint8 [batch_size, 224, 224], targets float32 [batch_size, 2], one-hot (normal,
     pneumonia); the last one of an epoch may be smaller. Each epoch holds every image once. The order
-    depends on seed and epoch alone, so that a training can be repeated, and go on after a break.
+    depends on seed and epoch alone, so that a training can be repeated, and go on after a break. (Keras
+    asks for a first batch to learn its shape, and goes to the next order before it begins.)
     """
 
     def __init__(self, pixels, table, batch_size, seed):

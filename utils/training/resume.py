@@ -104,11 +104,11 @@ def _read_state(path):
         with np.load(path) as stored:  # the checksum of each array is compared as it is read
             arrays = dict(stored)
         texts = json.loads(str(arrays.pop("texts")))
+        best = [arrays[f"best{i}"] for i in range(sum(name.startswith("best") for name in arrays))]
+        variables = [arrays[f"variable{i}"] for i in range(len(arrays) - len(best))]
+        return texts | {"variables": variables, "best": (texts["best_epoch"], best)}
     except Exception:  # whatever is wrong with it: the other file may be whole
         return None
-    best = [arrays[f"best{i}"] for i in range(sum(name.startswith("best") for name in arrays))]
-    variables = [arrays[f"variable{i}"] for i in range(len(arrays) - len(best))]
-    return texts | {"variables": variables, "best": (texts["best_epoch"], best)}
 
 
 def _restore(trainer, state):
