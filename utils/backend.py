@@ -44,14 +44,6 @@ except ImportError as error:
     ) from None
 
 
-def cpu_flags():
-    """The processor's feature flags as a set; empty where the system does not tell."""
-    try:
-        return set(re.search("^(?:flags|Features).*", Path("/proc/cpuinfo").read_text(), re.M)[0].split())
-    except (OSError, TypeError):  # no such file, or no such line
-        return set()
-
-
 def on_tensorflow():
     """Whether Keras computes with TensorFlow, and not with JAX or PyTorch."""
     return keras.backend.backend() == "tensorflow"
@@ -63,7 +55,7 @@ def prepare(seed):
     mixed_bfloat16 where the processor computes in it, mixed_float16 on older GPUs, else float32.
     One operation at a time (each still uses all cores) makes a CPU training repeatable to the bit.
     """
-    policy = "float32"
+    policy = "mixed_bfloat16" if _cpu_has_bfloat16() else "float32"
     if on_tensorflow():
         gpus = tensorflow.config.list_physical_devices("GPU")
         if not gpus:
@@ -72,11 +64,16 @@ def prepare(seed):
         for gpu in gpus:
             major, _ = tensorflow.config.experimental.get_device_details(gpu)["compute_capability"]
             policy = "mixed_bfloat16" if major >= 8 else "mixed_float16"
-    if policy == "float32" and cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}:
-        policy = "mixed_bfloat16"
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)
     return policy
+
+
+def _cpu_has_bfloat16():
+    """Whether the processor multiplies in bfloat16; False where the system does not tell."""
+    with contextlib.suppress(OSError):
+        return bool(re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", Path("/proc/cpuinfo").read_text()))
+    return False
 
 
 def on_all_devices():

@@ -1,26 +1,89 @@
-"""Training: what is made smaller and by which steps, how the epochs run, and what surrounds them.
+"""The training: the batches, the loss and the optimizer, the epochs, and the run that comes out.
 
-The first two functions are the training. Everything that shows it, keeps it safe from a disconnect or
-measures it hangs on as callbacks: `watch.Validate`, `watch.ShowProgress`, `checkpoint.KeepState`.
+Read it from top to bottom. `compile_network` and `run_epochs` are the training itself. What shows it
+(`watch`) and what lets it go on after a disconnect (`resume`) is added to the epochs as callbacks.
 """
 
 import contextlib
 import dataclasses
 import inspect
-import json
+import math
 import re
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
-from .. import backend, model, model_config, runs, workspace
+from .. import backend, metrics, model, predict, runs, saved_models, workspace
 from ..backend import keras
-from ..data import cache, images, manifest
-from . import checkpoint, mirror, recipes, transfer
+from ..data import cache, gate, images, manifest
+from ..workspace import ExplainedError
+from . import recipes, resume, transfer
 from .augment import Augment
-from .batches import Batches, class_weights
-from .finish import finish
-from .recipes import SettingsError
-from .watch import ShowProgress, TrainingError, Validate
+from .watch import ShowProgress, Validate
+
+
+class Batches(keras.utils.PyDataset):
+    """The training images in batches, read from the packed cache, in an order that can be repeated.
+
+    A batch: pictures uint8 [batch_size, 224, 224], targets float32 [batch_size, 2], one-hot (normal,
+    pneumonia); the last one of an epoch may be smaller. Each epoch holds every image once. The order
+    depends on seed and epoch alone, so that a training can be repeated, and go on after a break. (Keras
+    asks for a first batch to learn its shape, and goes to the next order before it begins.)
+    """
+
+    def __init__(self, pixels, table, batch_size, seed):
+        super().__init__()
+        self.pixels, self.rows = pixels, table.index.to_numpy()
+        self.targets = np.eye(2, dtype=np.float32)[manifest.positives(table)]
+        self.batch_size, self.seed = batch_size, seed
+        self.go_to(0)
+
+    def go_to(self, epoch):
+        """Take the order of this epoch, counted from 0."""
+        self.epoch = epoch
+        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.rows))
+
+    def __len__(self):
+        return math.ceil(len(self.rows) / self.batch_size)
+
+    def __getitem__(self, step):
+        chosen = self.order[step * self.batch_size : (step + 1) * self.batch_size]
+        return self.pixels[self.rows[chosen]], self.targets[chosen]
+
+    def on_epoch_end(self):
+        self.go_to(self.epoch + 1)
+
+
+def class_weights(table):
+    """Weights {0: w, 1: w} with mean 1 over the images that give both classes the same total."""
+    share = np.bincount(manifest.positives(table), minlength=2) / len(table)
+    return {label: float(0.5 / share[label]) for label in (0, 1)}
+
+
+def augmentation(recipe, seed=0):
+    """The augmentation layer of a recipe: [n, 224, 224] to [n, side, side, 1], in 0-255."""
+    fields = vars(recipe).keys() & inspect.signature(Augment.__init__).parameters.keys()
+    return Augment(**{field: getattr(recipe, field) for field in fields}, seed=seed)
+
+
+def build_network(recipe):
+    """The untrained network of a recipe: [n, side, side, 1], grey 0-255, to two probabilities [n, 2].
+
+    Raises ExplainedError if it is a network of one's own that would be of no use after its training.
+    """
+    if recipe.network not in model.NETWORKS:
+        raise ExplainedError(
+            f"There is no network {recipe.network!r}; choose {', '.join(model.NETWORKS)}. If it is a network "
+            "of your own, run its cell again: Setup forgets it."
+        )
+    build = model.NETWORKS[recipe.network]
+    network = build(recipe.side, recipe.per_image)
+    if isinstance(network, keras.Sequential) and network.built:  # which hides the outputs of its layers
+        network = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
+    if build.__module__ != model.__name__:
+        _check_own_network(network, recipe)
+    return network
 
 
 def compile_network(network, recipe, steps_per_epoch, seed=0):
@@ -72,37 +135,6 @@ def run_epochs(trainer, batches, recipe, weights=None, callbacks=(), first_epoch
     )
 
 
-def build_network(recipe):
-    """The untrained network of a recipe: [n, side, side, 1], grey 0-255, to two probabilities [n, 2].
-
-    Raises SettingsError if it is a network of one's own that no later step could use.
-    """
-    if recipe.network not in model.NETWORKS:
-        raise SettingsError(
-            f"There is no network {recipe.network!r}; choose {', '.join(model.NETWORKS)}. If it is a network "
-            "of your own, run its cell again: Setup forgets it."
-        )
-    build = model.NETWORKS[recipe.network]
-    try:
-        inspect.signature(build).bind(recipe.side, recipe.per_image)
-    except TypeError as error:
-        raise SettingsError(
-            f"The function of the network {recipe.network!r} does not fit ({error}). It must take two "
-            "values: side, in pixels, and per_image, whether each picture is standardised."
-        ) from None
-    network = build(recipe.side, recipe.per_image)
-    if isinstance(network, keras.Sequential) and network.built:  # which hides the outputs of its layers
-        network = keras.Model(network.inputs[0], network.outputs[0], name=network.name)
-    _check_network(network, recipe)
-    return network
-
-
-def augmentation(recipe, seed=0):
-    """The augmentation layer of a recipe."""
-    fields = vars(recipe).keys() & inspect.signature(Augment.__init__).parameters.keys()
-    return Augment(**{field: getattr(recipe, field) for field in fields}, seed=seed)
-
-
 def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambda run: []):
     """Train the network of a recipe and return its Run, a folder in `ws.runs`.
 
@@ -112,12 +144,11 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
     it, but the network of the last epoch is kept: the number of epochs is fixed beforehand. Only
     where the user stops a notebook is it the network with the lowest validation loss so far.
     callbacks: given the Run, further Keras callbacks.
-    Raises SettingsError before any work if a setting cannot work, and TrainingError if the
-    training cannot go on.
+    Raises ExplainedError before any work if a setting cannot work, and if the training cannot go on.
     """
     training = manifest.select(radiographs.table, "train", fold)
     validation = manifest.select(radiographs.table, "val", fold)
-    _check(recipe, training, validation, seed)
+    _check_settings(recipe, training, validation)
     precision = backend.prepare(seed)
     batches = Batches(radiographs.pixels, training, recipe.batch_size, seed)
     with backend.on_all_devices():
@@ -126,25 +157,25 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
         trainer = compile_network(network, recipe, len(batches), seed)
     card = _card(recipe, network, radiographs, training, validation, seed, fold)
     card |= {"started_from": started} if started else {}
-    if not afresh and (run := checkpoint.finished_but_interrupted(ws, card)):
-        print(f"This training was finished before: {run.name}. For another network: START_AFRESH = True.")
-        return mirror.deliver(mirror.Mirror(run, ws))
     devices = trainer.distribute_strategy.num_replicas_in_sync if backend.on_tensorflow() else 1
     machine = runs.describe_machine(precision) | {"devices": devices}
-    with _in_words(recipe, ws), checkpoint.start_or_go_on(trainer, card, machine, ws, afresh) as (run, state):
-        batches.go_to(state["epoch"] if state else 0)
+    with _in_words(recipe), resume.start_or_go_on(trainer, card, machine, ws, afresh) as (run, state):
         print(f"Training {recipe.name}: {recipe.epochs} epochs, {len(training):,} images.", end=" ")
         print(f"Run folder: {run.path}")
-        copy = mirror.Mirror(run, ws)
-        if copy.needed:
-            copy.attempt(lambda: None)  # begins with the card, so that no other session takes the name
         validate = Validate(network, radiographs, validation, run, state)
         progress = ShowProgress(validate, recipe.epochs, len(batches))
-        keep = checkpoint.KeepState(run, validate, copy)
-        around = [validate, progress, *callbacks(run), keep]
-        kept = "the last epoch"
+        copy = resume.Copy(run, ws)
+        copy.update()  # at once, so that no other session takes the name
+
+        def keep(epoch, logs=None):
+            resume.write_state(run, trainer, epoch + 1, validate.rows, validate.best)
+            copy.update()
+
+        around = [validate, progress, *callbacks(run), keras.callbacks.LambdaCallback(on_epoch_end=keep)]
+        kept, done = "the last epoch", len(validate.rows)
+        batches.go_to(done)
         try:
-            run_epochs(trainer, batches, recipe, card["class_weights"], around, len(validate.rows))
+            run_epochs(trainer, batches, recipe, card["class_weights"], around, first_epoch=done)
         except KeyboardInterrupt:
             if not (validate.rows and workspace.in_notebook()):
                 raise  # in a plain process, Ctrl-C is a pause
@@ -154,29 +185,35 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
             print(f"Stopped after epoch {len(validate.rows)} of {recipe.epochs}. Kept is epoch {epoch}.")
         finally:
             progress.close()
-        about = {"kept": kept, "seconds": round(validate.seconds, 1), "delivered": False}
-        finish(run, model.in_float32(network), radiographs, validation, **about)
-        return mirror.deliver(copy)
+        seconds = round(validate.seconds, 1)
+        finish(run, model.in_float32(network), radiographs, validation, kept=kept, seconds=seconds)
+        return copy.deliver()
 
 
-@contextlib.contextmanager
-def _in_words(recipe, ws):
-    """Turn what a user can mend, a full disk or too little memory, into a TrainingError."""
-    try:
-        yield
-    except Exception as error:
-        text = f"{type(error)} {error}"
-        if re.search("No space left|quota|Read-only|Permission denied|Input/output", text):
-            raise TrainingError(
-                f"{ws.local_runs} cannot be written ({error}). Is the disk full? Free some space and run "
-                "this cell again: the training goes on after the last complete epoch."
-            ) from None
-        if re.search("ResourceExhausted|MemoryError|out of memory|RESOURCE_EX", text):
-            raise TrainingError(
-                f"The memory does not hold batches of {recipe.batch_size} images. Restart the runtime "
-                f'and use changed["batch_size"] = {max(recipe.batch_size // 2, 1)} in the Settings cell.'
-            ) from None
-        raise
+def finish(run, network, radiographs, validation, **entries):
+    """Make a run of a network: the saved file, its validation scores, threshold and gate, the closed card.
+
+    network: in float32. validation: rows of `radiographs.table`. entries: further ones for the card.
+    """
+    with workspace.whole(run.path / "model.keras") as partial:
+        network.save(partial)
+    scores = predict.score_table(network, radiographs.pixels, validation)
+    run.write_scores("val", scores)
+    development = radiographs.table[radiographs.table.split != "test"]
+    known = gate.fit(radiographs.pixels, development.drop(validation.index))
+    if known:
+        known.save(run)
+        entries["gate"] = gate.rates(known, radiographs.pixels[validation.index.to_numpy()])
+    run.update_card(
+        threshold={
+            "value": metrics.choose_threshold(scores),
+            "rule": metrics.THRESHOLD_RULE,
+            "data": "validation images of this run",
+        },
+        model_digest=runs.file_digest(run.path / "model.keras"),
+        finished=True,
+        **entries,
+    )
 
 
 def _card(recipe, network, radiographs, training, validation, seed, fold):
@@ -193,50 +230,51 @@ def _card(recipe, network, radiographs, training, validation, seed, fold):
     }
 
 
-def _check(recipe, training, validation, seed):
-    if seed < 0:
-        raise SettingsError(f"The seed is {seed}; choose a whole number from 0 on.")
-    if not 46 <= recipe.side <= images.SIDE:  # below 46 the last pooling of `published` has nothing left
-        raise SettingsError(f"side is {recipe.side}; choose 46 to {images.SIDE} pixels.")
+def _check_settings(recipe, training, validation):
+    """Raise ExplainedError for settings with which a training would run and be worth nothing."""
     if recipe.epochs < 1:
-        raise SettingsError(f"epochs is {recipe.epochs}; a training needs at least 1.")
-    if not 1 <= recipe.batch_size <= len(training):
-        raise SettingsError(
-            f"batch_size is {recipe.batch_size}; choose 1 to {len(training)}, the training images."
-        )
+        raise ExplainedError(f"epochs is {recipe.epochs}; a training needs at least 1.")
+    if not 46 <= recipe.side <= images.SIDE:  # below 46 the last pooling of `published` has nothing left
+        raise ExplainedError(f"side is {recipe.side}; choose 46 to {images.SIDE} pixels.")
     for part, table in (("training", training), ("validation", validation)):
         if table.label.nunique() < 2:
-            raise SettingsError(
+            raise ExplainedError(
                 f"The {part} images hold {table.label.nunique()} of the 2 classes ({len(table)} images). "
                 "Both are needed; check the images with notebook 01."
             )
 
 
-def _check_network(network, recipe):
-    """Refuse, before any work, a network of one's own that no later step could use."""
-    name, shape = repr(recipe.network), (recipe.side, recipe.side, 1)
-    if not hasattr(network, "input_shape"):
-        raise SettingsError(
-            f"The function of the network {name} returns a {type(network).__name__} without inputs. End it "
-            "with: return keras.Model(inputs, model.two_classes(x)). Begin a Sequential with keras.Input."
-        )
-    if (network.input_shape, network.output_shape) != ((None, *shape), (None, 2)):
-        raise SettingsError(
-            f"The network {name} goes from {network.input_shape} to {network.output_shape}, but must go from "
-            f"{(None, *shape)} to {(None, 2)}: from grey pictures to two probabilities. End it with "
-            "model.two_classes(x)."
-        )
-    pictures = np.linspace(0, 255, 2 * recipe.side**2, dtype=np.float32).reshape(2, *shape)
+def _check_own_network(network, recipe):
+    """Raise ExplainedError for a network of one's own that would be of no use after its training."""
+    pictures = np.linspace(0, 255, 2 * recipe.side**2, dtype=np.float32).reshape(2, recipe.side, -1, 1)
     answers = np.asarray(network(pictures, training=False), np.float32)
-    if not (answers.min() >= 0 and np.allclose(answers.sum(1), 1, atol=0.01)):  # bfloat16 has 3 digits
-        raise SettingsError(
-            f"The network {name} answers a picture with {answers[0, 0]:.2f} and {answers[0, 1]:.2f}, but "
-            "must give two probabilities that sum to 1. End it with model.two_classes(x)."
+    sums = answers.sum(-1)
+    if answers.shape != (2, 2) or answers.min() < 0 or abs(sums - 1).max() > 0.01:  # bfloat16 has 3 digits
+        raise ExplainedError(
+            f"The network {recipe.network!r} must answer each picture with two probabilities that sum to 1. "
+            "End it with model.two_classes(x)."
         )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        network.save(path)
+        try:
+            saved_models.load(path)
+        except ExplainedError as error:
+            raise ExplainedError(
+                f"The network {recipe.network!r} could not be opened again after its training. Use layers of "
+                f"Keras alone, without Lambda and classes of your own. ({error})"
+            ) from None
+
+
+@contextlib.contextmanager
+def _in_words(recipe):
+    """Say in words that the memory is too small, which TensorFlow says in many lines."""
     try:
-        model_config.cleaned(json.loads(network.to_json()))
-    except model_config.ModelError as error:
-        raise SettingsError(
-            f"The network {name} {str(error).partition('. ')[0]}. Its run could not be opened again. Use "
-            "layers of Keras alone, without Lambda and classes of your own."
+        yield
+    except Exception as error:
+        if not re.search("ResourceExhausted|MemoryError|out of memory|RESOURCE_EX", f"{type(error)} {error}"):
+            raise
+        raise ExplainedError(
+            f"The memory does not hold batches of {recipe.batch_size} images. Restart the runtime "
+            f'and use changed["batch_size"] = {max(recipe.batch_size // 2, 1)} in the Settings cell.'
         ) from None

@@ -1,4 +1,4 @@
-"""What one sees of a training: a line per epoch, a bar, one live figure; and history.csv."""
+"""What one sees of a training: a line per epoch, a bar, the learning curves as they grow; and history.csv."""
 
 import math
 import time
@@ -13,25 +13,21 @@ from ..backend import keras
 from ..data import manifest
 
 LINES = 30  # at most, whatever the number of epochs
-EVERY_S = 5  # seconds between two drawings of the live figure
-
-
-class TrainingError(workspace.ExplainedError):
-    """A training that cannot go on; the message says what to change."""
+EVERY_S = 5  # seconds between two drawings of the learning curves
 
 
 class Validate(keras.callbacks.Callback):
     """After each epoch, score the validation images and add a row to history.csv.
 
-    rows: one dictionary per epoch. best: (epoch, weights) of the lowest validation loss so far.
-    Raises TrainingError if the network broke down.
+    rows: one dictionary per epoch. best: (epoch, weights) of the lowest validation loss so far. state: what
+    `resume` kept of an earlier part of this training. Raises ExplainedError if the network broke down.
     """
 
     def __init__(self, network, radiographs, validation, run, state=None):
         super().__init__()
         self.network, self.radiographs, self.validation, self.run = network, radiographs, validation, run
         self.rows, self.best = (state["history"], state["best"]) if state else ([], (0, []))
-        if self.rows:  # brought back from Drive, where only the state was kept
+        if self.rows:  # the file may be missing, or hold epochs that come once more
             self._write()
 
     @property
@@ -45,10 +41,9 @@ class Validate(keras.callbacks.Callback):
         scores = predict.score_table(self.network, self.radiographs.pixels, self.validation)
         if not np.isfinite([logs["loss"], *scores.score]).all():
             rate = self.run.card["recipe"]["learning_rate"] / 3
-            raise TrainingError(
+            raise workspace.ExplainedError(
                 f"In epoch {epoch + 1} the network broke down (loss {logs['loss']:.3g}): the steps were too "
                 f'large. In the Settings cell, use changed["learning_rate"] = {rate:.1g}.'
-                + (f" The state after epoch {epoch} is kept in {self.run.path}." if epoch else "")
             )
         result = metrics.measure(scores, 0.5)
         row = {
@@ -81,11 +76,14 @@ class ShowProgress(keras.callbacks.Callback):
 
     def __init__(self, validate, epochs, steps):
         super().__init__()
-        self.validate, self.epochs = validate, epochs
-        self.figure, self.drawn = None, -math.inf
-        done = steps * len(validate.rows)
-        hidden = not workspace.in_notebook()
-        self.bar = tqdm(total=steps * epochs, initial=done, unit=" steps", mininterval=1, disable=hidden)
+        self.validate, self.epochs, self.figure, self.drawn = validate, epochs, None, -math.inf
+        self.bar = tqdm(
+            total=steps * epochs,
+            initial=steps * len(validate.rows),
+            unit=" steps",
+            mininterval=1,
+            disable=not workspace.in_notebook(),
+        )
 
     def on_epoch_begin(self, epoch, logs=None):
         self.bar.set_description(f"epoch {epoch + 1}/{self.epochs}")
@@ -94,17 +92,16 @@ class ShowProgress(keras.callbacks.Callback):
         self.bar.update()
 
     def on_epoch_end(self, epoch, logs=None):
-        epoch, row = epoch + 1, self.validate.rows[-1]
-        seconds = self.validate.seconds / epoch * (self.epochs - epoch)
-        left = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
-        if epoch in (1, self.epochs) or epoch % math.ceil(self.epochs / LINES) == 0:
+        done, row = epoch + 1, self.validate.rows[-1]
+        if done in (1, self.epochs) or done % math.ceil(self.epochs / LINES) == 0:
+            seconds = self.validate.seconds / done * (self.epochs - done)
+            left = f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
             print(
-                f"epoch {epoch:3d}/{self.epochs}  loss {row['loss']:.3f}  validation: "
+                f"epoch {done:3d}/{self.epochs}  loss {row['loss']:.3f}  validation: "
                 f"AUC {row['val_auc']:.3f}, sensitivity {row['val_sensitivity']:.2f}, "
                 f"specificity {row['val_specificity']:.2f}  {row['seconds']:.0f} s, {left} left",
                 flush=True,
             )
-        self.bar.set_postfix_str(f"loss {row['loss']:.3f}, validation AUC {row['val_auc']:.3f}")
         if time.monotonic() - self.drawn >= EVERY_S:
             self._draw()
 
@@ -114,7 +111,7 @@ class ShowProgress(keras.callbacks.Callback):
         self._draw()
 
     def _draw(self):
-        """Draw the live figure, or draw it anew in its place."""
+        """Draw the learning curves, from the second time on in the same place."""
         if not self.validate.rows or not workspace.in_notebook():
             return
         from IPython.display import display
