@@ -60,23 +60,26 @@ def refused(config):
 
     config: what `network.to_json()` gives, read by json.loads. Nothing is built from it.
     """
-    names = set()
     if isinstance(config, dict):
         name, package = config.get("class_name"), str(config.get("module", "keras")).partition(".")[0]
         if name == "function":  # an activation, given as a function
-            if not hasattr(keras.activations, str(config["config"])):
-                names.add(f"function {config['config']}")
-        elif name in CODE or (name and package not in ("keras", "tf_keras")):
-            names.add(name)
+            known = hasattr(keras.activations, str(config["config"]))
+            return [] if known else [f"function {config['config']}"]
+        if name in CODE or (name and package not in ("keras", "tf_keras")):
+            return [name]
         config = list(config.values())
-    if isinstance(config, list):
-        names.update(*map(refused, config))
-    return sorted(names)
+    if not isinstance(config, list):
+        return []
+    return sorted({name for part in config for name in refused(part)})
 
 
 def _copied(path, folder):
     """A copy of a saved model that may be opened, in `folder`, and the library to open it with."""
-    if not zipfile.is_zipfile(path):  # HDF5; Keras wrote it into .keras files, too, up to version 2.12
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if not start:
+        raise EOFError("it is empty")
+    if start != b"PK":  # HDF5; Keras wrote it into .keras files, too, up to version 2.12
         copy = shutil.copyfile(path, folder / "model.h5")
         with h5py.File(copy, "r+") as file:
             _refuse_links(file)
@@ -135,7 +138,7 @@ def _rename_weights(file):
     groups = [file]
     file.visititems(lambda name, part: groups.append(part) if isinstance(part, h5py.Group) else None)
     for group in groups:
-        numbers = {}  # {kind of layer: its numbers}
+        numbers = {}  # {kind of layer: the numbers it has}
         for name in group:
             kind, number = re.fullmatch(r"(.*?)(?:_(\d+))?", name).groups()
             numbers.setdefault(kind, []).append(int(number or 0))
