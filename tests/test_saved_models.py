@@ -173,12 +173,6 @@ def test_whatever_could_run_code_is_refused_before_anything_is_built(module, nam
         saved_models.load(rewritten(config=replace))
 
 
-def test_names_of_what_is_refused_are_told_before_a_network_is_saved():
-    assert saved_models.refused(json.loads(small(keras).to_json())) == []
-    bad = small(keras, layers.Lambda(abs), own_layer(keras))
-    assert saved_models.refused(json.loads(bad.to_json())) == ["Lambda", "Own"]
-
-
 def external_link(file):
     file["vars/secret"] = h5py.ExternalLink("secret.h5", "/x")
 

@@ -55,24 +55,6 @@ def library_of(network):
     return keras if isinstance(network, keras.Model) else sys.modules["tf_keras"]
 
 
-def refused(config):
-    """Names of the parts of a network that are code, or layers of others than Keras; [] if there are none.
-
-    config: what `network.to_json()` gives, read by json.loads. Nothing is built from it.
-    """
-    if isinstance(config, dict):
-        name, package = config.get("class_name"), str(config.get("module", "keras")).partition(".")[0]
-        if name == "function":  # an activation, given as a function
-            known = hasattr(keras.activations, str(config["config"]))
-            return [] if known else [f"function {config['config']}"]
-        if name in CODE or (name and package not in ("keras", "tf_keras")):
-            return [name]
-        config = list(config.values())
-    if not isinstance(config, list):
-        return []
-    return sorted({name for part in config for name in refused(part)})
-
-
 def _copied(path, folder):
     """A copy of a saved model that may be opened, in `folder`, and the library to open it with."""
     with open(path, "rb") as file:
@@ -153,13 +135,28 @@ def _rename_weights(file):
 def _safe_config(text, library):
     """The stored configuration of a network, JSON, cleaned. Raises ExplainedError if it holds code."""
     config = _cleaned(json.loads(text), library)
-    if names := refused(config):
+    if names := _refused(config):
         raise ExplainedError(
             f"It holds code, or layers that are not Keras' own ({', '.join(names)}), which are not run here. "
             "Where it was made, build the network again with Keras' own layers, copy the weights with "
             "new.set_weights(old.get_weights()), and save it with new.save('model.keras')."
         )
     return json.dumps(config)
+
+
+def _refused(config):
+    """Names of the parts of a configuration that are code, or not Keras' own; [] if there are none."""
+    if isinstance(config, dict):
+        name, package = config.get("class_name"), str(config.get("module", "keras")).partition(".")[0]
+        if name == "function":  # an activation, given as a function
+            known = hasattr(keras.activations, str(config["config"]))
+            return [] if known else [f"function {config['config']}"]
+        if name in CODE or (name and package not in ("keras", "tf_keras")):
+            return [name]
+        config = list(config.values())
+    if not isinstance(config, list):
+        return []
+    return sorted({name for part in config for name in _refused(part)})
 
 
 def _cleaned(part, library):

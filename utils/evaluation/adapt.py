@@ -12,7 +12,7 @@ import numpy as np
 from .. import metrics, model, predict, runs, saved_models
 from ..backend import keras
 from ..data import cache, images, manifest
-from ..training import finish
+from ..training import fit
 from ..workspace import ExplainedError
 from . import evaluation
 
@@ -196,5 +196,5 @@ def run_of_file(path, ws, radiographs, pixels=AS_SAVED, output=AS_SAVED, positiv
     card |= runs.describe_data(radiographs, val=validation) | runs.describe_machine("float32")
     card["counts"]["parameters"] = network.count_params()
     run = runs.create(ws, card)
-    finish.finish(run, network, radiographs, validation)
+    fit.finish(run, network, radiographs, validation)
     return run
