@@ -55,4 +55,5 @@ def _imagenet(side):
 def _of_run(name, ws):
     """The network of a run, and what names it."""
     run = runs.released(name) or runs.find(ws, name)
-    return saved_models.load(run.path / "model.keras"), f"run {run.name}, network {run.card['model_digest']}"
+    path = run.path / "model.keras"
+    return saved_models.load(path), f"run {run.name}, network {runs.file_digest(path)}"
