@@ -180,14 +180,6 @@ def test_networks_that_take_no_picture_or_give_no_answer_are_refused_in_words():
             adapt.wrap(network, "0-1")
 
 
-def test_large_networks_get_fewer_pictures_at_a_time(pictures, monkeypatch):
-    network = adapt.wrap(trained_on(), "0-1")
-    scores = predict.score_pictures(network, pictures)
-    monkeypatch.setattr(predict, "MEMORY", 2 * predict.memory(network))
-    assert [len(batch) for batch in predict.batches(network, pictures)] == [2, 2, 2]
-    np.testing.assert_allclose(predict.score_pictures(network, pictures), scores, atol=1e-6)
-
-
 def test_a_network_of_any_size_gets_pictures_as_they_are_packed(pictures):
     network = trained_on(side=None)
     assert adapt.wrap(network, "0-1").input_shape == (None, 224, 224, 1)
