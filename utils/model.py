@@ -110,9 +110,12 @@ def two_classes(x):
 
 
 def parts(network):
-    """All layers and operations of a network in the order of the computation, those of inner models, too."""
+    """All layers and operations of a network in the order of the computation, those of models inside, too."""
+    if not hasattr(network, "layers"):
+        yield network
+        return
     for part in getattr(network, "operations", network.layers):
-        yield from parts(part) if isinstance(part, keras.Model) else (part,)
+        yield from parts(part)
 
 
 def in_float32(network):
@@ -121,10 +124,10 @@ def in_float32(network):
     This is what is saved and scored, so that scores do not depend on the training hardware.
     """
 
-    def in_float32(layer):
+    def copied(layer):
         precision = {"dtype": "float32"} if isinstance(layer, layers.Layer) else {}  # sums have none
         return type(layer).from_config(layer.get_config() | precision)
 
-    copy = keras.models.clone_model(network, clone_function=in_float32)
+    copy = keras.models.clone_model(network, clone_function=copied)
     copy.set_weights(network.get_weights())
     return copy

@@ -1,5 +1,7 @@
 """What a network makes of a picture: feature maps, Grad-CAM, and the checks that such a map has to pass."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
@@ -14,7 +16,7 @@ SHARES = (0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the picture blanked
 
 
 def network_of(run):
-    """The network of a run, or None, with a sentence, if there is nothing to look at."""
+    """The network of a run; None, with a sentence, if it has no maps or its weights are not here."""
     path = run.path / "model.keras"
     network = saved_models.load(path) if path.exists() else None
     if network and _last_maps(network):
@@ -35,23 +37,23 @@ def _last_maps(network):
 
 
 def feature_maps(network, picture):
-    """What the blocks of a network make of a picture: {layer name: float [height, width, maps]}.
+    """What the blocks of a network make of a picture: {layer name: float32 [height, width, maps]}.
 
-    picture: uint8 [224, 224]. Taken where blocks end, in front of the next convolution and after the last;
-    of maps of the same size, the last. Empty, with a sentence, if the network has no such maps.
+    picture: uint8 [224, 224]. A block ends in front of the next convolution, or with the last maps; of blocks
+    whose maps have the same size, the last is taken. Empty, with a sentence, if the network has no such maps.
     """
     side, last = network.input_shape[1], _last_maps(network)
-    made = {id(layer.output): layer for layer in network.layers if not isinstance(layer, keras.Model)}
-    ends = [made.get(id(layer.input)) for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
-    ends = [layer for layer in [*ends, last] if layer in made.values()]
-    ends = [layer for layer in ends if layer.output.shape[1] < side or layer is last]
-    shown = {layer.output.shape[1]: layer for layer in ends}.values()
-    if not shown:
+    pairs = itertools.pairwise(network.layers)
+    ends = [before for before, layer in pairs if isinstance(layer, keras.layers.Conv2D)]
+    ends = [layer for layer in ends if len(layer.output.shape) == 4 and layer.output.shape[1] < side]
+    ends += [last] if last in network.layers else []
+    blocks = {layer.output.shape[1]: layer for layer in ends}.values()
+    if not blocks:
         print(f"No feature maps: the network {network.name} has no convolution whose maps could be shown.")
         return {}
-    taps = keras.Model(network.input, [layer.output for layer in shown])
-    outputs = keras.tree.flatten(taps(resize(picture[None], side), training=False))
-    return {layer.name: np.asarray(maps[0], np.float32) for layer, maps in zip(shown, outputs, strict=True)}
+    taps = keras.Model(network.input, {layer.name: layer.output for layer in blocks})
+    outputs = taps(resize(picture[None], side), training=False)  # {layer name: [1, height, width, maps]}
+    return {layer.name: np.asarray(outputs[layer.name][0], np.float32) for layer in blocks}
 
 
 def grad_cam(network, pictures):
@@ -60,31 +62,52 @@ def grad_cam(network, pictures):
     pictures: uint8 [n, 224, 224]. The maps that the last convolutional block ends in, each weighted by
     how much the log odds of the answer grow with it, summed, and cut off at 0 (Selvaraju et al. 2017).
     """
-    batches = predict.batches(network, pictures)
-    return np.concatenate([_heat(network, inputs) for inputs in batches])
+    front, back = _split(network, _last_maps(network))
+    return np.concatenate([_heat(front, back, inputs) for inputs in predict.batches(network, pictures)])
 
 
-def _heat(network, inputs):
+def _split(network, layer):
+    """A network cut behind one of its layers: the parts that lead there, and those that lead on.
+
+    Two lists of models or layers, each to be called with what the one before it returned. Where the layer
+    lies in a model inside the network, that model is cut, too.
+    """
+    library = saved_models.library_of(network)
+    parts = list(getattr(network, "operations", network.layers))
+    at = next(at for at, part in enumerate(parts) if layer in model.parts(part))
+    front, back = ([layer], []) if parts[at] is layer else _split(parts[at], layer)
+    if isinstance(network, library.Sequential):  # each part takes what the one before it returns
+        return [*parts[:at], *front], [*back, *parts[at + 1 :]]
+    if layer is parts[-1]:
+        return [network], []
+    if layer is parts[at]:
+        return [library.Model(network.input, layer.output)], [library.Model(layer.output, network.output)]
+    start, end = at, at + 1  # of the models in a row; only what lies around them tells what goes in and out
+    while hasattr(parts[start - 1], "layers"):
+        start -= 1
+    while parts[end:] and hasattr(parts[end], "layers"):
+        end += 1
+    before = [library.Model(network.input, parts[start - 1].output), *parts[start:at]]
+    behind = [library.Model(parts[end].input, network.output)] if parts[end:] else []
+    return before + front, back + parts[at + 1 : end] + behind
+
+
+def _heat(front, back, inputs):
     """The maps of one batch: float32 [n, side, side, 1] -> [n, 224, 224]."""
     import tensorflow as tf
 
-    layer, maps = _last_maps(network), []
-    with tf.GradientTape(watch_accessed_variables=False) as tape:  # from the maps on, not through all layers
-
-        def record(*args, **kwargs):  # the layer may lie in a model inside, where Keras gives no access
-            maps.append(type(layer).call(layer, *args, **kwargs))
-            tape.watch(maps[-1])
-            return maps[-1]
-
-        layer.call = record
-        try:
-            output = network(inputs, training=False)
-        finally:
-            del layer.call
+    maps = inputs
+    for part in front:
+        maps = part(maps, training=False)  # [n, height, width, maps]
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        output = maps
+        for part in back:
+            output = part(output, training=False)  # [n, 2]
         odds = tf.math.log(output[:, 1] + 1e-9) - tf.math.log(output[:, 0] + 1e-9)
         answer = odds * tf.sign(odds)
-    weights = tf.reduce_mean(tape.gradient(answer, maps[-1]), (1, 2), keepdims=True)
-    heat = tf.nn.relu(tf.reduce_sum(weights * maps[-1], -1, keepdims=True))
+    weights = tf.reduce_mean(tape.gradient(answer, maps), (1, 2), keepdims=True)  # [n, 1, 1, maps]
+    heat = tf.nn.relu(tf.reduce_sum(weights * maps, -1, keepdims=True))  # [n, height, width, 1]
     heat = tf.image.resize(heat, (images.SIDE, images.SIDE))[..., 0].numpy()
     return heat / np.maximum(heat.max((1, 2), keepdims=True), 1e-9)
 
@@ -92,40 +115,38 @@ def _heat(network, inputs):
 def untrained(network, seed=0):
     """The same network with new random weights."""
     keras.utils.set_random_seed(seed)
-    return keras.models.clone_model(network)
+    return saved_models.library_of(network).models.clone_model(network)
 
 
 def likeness(maps, others):
     """Rank correlation of two maps of each picture, float [n]; NaN where a map is empty."""
-    small = [np.asarray(part)[:, ::BLOCK, ::BLOCK].reshape(len(part), -1) for part in (maps, others)]
-    return np.array(
-        [spearmanr(a, b)[0] if np.ptp(a) and np.ptp(b) else np.nan for a, b in zip(*small, strict=True)]
-    )
+    pairs = zip(maps[:, ::BLOCK, ::BLOCK], others[:, ::BLOCK, ::BLOCK], strict=True)
+    return np.array([spearmanr(a, b, axis=None)[0] if np.ptp(a) and np.ptp(b) else np.nan for a, b in pairs])
 
 
 def deletion(network, pictures, maps):
     """How the probability of the answer falls as parts are blanked (Petsiuk et al. 2018).
 
-    Blocks are replaced by the mean of the picture: in the order of the map, or at random, as a
-    yardstick. Returns columns share, by map, at random: means over the pictures.
+    pictures: uint8 [n, 224, 224]. maps: float [n, 224, 224]. Blocks are replaced by the mean of the picture:
+    in the order of the map, or at random, as a yardstick. Returns columns share, by map, at random: means
+    over the pictures.
     """
-    rng = np.random.default_rng(0)
-    side = images.SIDE // BLOCK
-    blocks = maps.reshape(len(maps), side, BLOCK, side, BLOCK).mean((2, 4)).reshape(len(maps), -1)
+    side = images.SIDE // BLOCK  # 14 blocks along each edge
+    blocks = maps.reshape(-1, side, BLOCK, side, BLOCK).mean((2, 4)).reshape(-1, side**2)  # [n, 196]
     orders = {
         "by map": np.argsort(-blocks, axis=1),
-        "at random": rng.permuted(np.indices(blocks.shape)[1], axis=1),
+        "at random": np.random.default_rng(0).permuted(np.indices(blocks.shape)[1], axis=1),
     }
-    answer = metrics.called(predict.score_pictures(network, pictures), 0.5)
+    ill = metrics.called(predict.score_pictures(network, pictures), 0.5)
+    mean = pictures.mean((1, 2), keepdims=True).astype(np.uint8)
     rows = []
     for share in SHARES:
         row = {"share": share}
         for name, order in orders.items():
             blank = np.zeros(blocks.shape, bool)
-            np.put_along_axis(blank, order[:, : round(share * blocks.shape[1])], True, axis=1)
-            blank = blank.reshape(-1, side, side).repeat(BLOCK, 1).repeat(BLOCK, 2)
-            mean = pictures.mean((1, 2), keepdims=True).astype(np.uint8)
+            np.put_along_axis(blank, order[:, : round(share * side**2)], True, axis=1)
+            blank = blank.reshape(-1, side, side).repeat(BLOCK, 1).repeat(BLOCK, 2)  # [n, 224, 224]
             scores = predict.score_pictures(network, np.where(blank, mean, pictures))
-            row[name] = np.where(answer, scores, 1 - scores).mean()
+            row[name] = np.where(ill, scores, 1 - scores).mean()
         rows.append(row)
     return pd.DataFrame(rows)
