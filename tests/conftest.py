@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 # Several test processes share the cores: one thread each, here and in all that they start.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -158,16 +157,6 @@ def scores_table(labels, scores, patients=None):
             "patient": patients if patients is not None else [f"p{i}" for i in range(len(labels))],
         }
     )
-
-
-def state_of(epoch):
-    """The bytes of a training state after this epoch, of a model with one variable."""
-    from utils.training import checkpoint
-
-    watch = SimpleNamespace(rows=[{"epoch": epoch}], best=(epoch, [np.full(3, epoch)]))
-    variables = [backend.keras.Variable(np.full((2, 2), epoch, np.float32))]
-    holder = SimpleNamespace(variables=variables, optimizer=SimpleNamespace(variables=[]))
-    return checkpoint._content(holder, epoch, watch, {"seed": 0})
 
 
 def run_cells(name, home, first="", **changes):

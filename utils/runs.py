@@ -45,7 +45,7 @@ CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the
     "seconds": "duration of all epochs, validation included [finish]",
     "threshold": "value in [0, 1], rule, and the data it was chosen on [finish]",
     "digests": "of the network and the scores, {file: digest}: a damaged or changed file is refused",
-    "delivered": "false until the training has returned this run; if killed before, it is not trained again",
+    "delivered": "whether the training had returned this run [before version 0.3.0]",
     "gate": "shares of pictures that the input gate calls unlike the training radiographs [finish]",
     "adapted": "settings by which a saved model from elsewhere was made to fit [adoption]",
     "test_trace": "that and how the test images were scored on the way [study]",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from .. import metrics, model, predict, saved_models
+from .. import metrics, model, predict
 from ..backend import keras
 from ..data import images
 from ..resample import resize
@@ -17,8 +17,7 @@ SHARES = (0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the picture blanked
 
 def network_of(run):
     """The network of a run; None, with a sentence, if it has no maps or its weights are not here."""
-    path = run.path / "model.keras"
-    network = saved_models.load(path) if path.exists() else None
+    network = predict.load(run) if (run.path / "model.keras").exists() else None
     if network and _last_maps(network):
         return network
     why = "it has no convolution whose maps could be shown" if network else "its weights are not here"

@@ -45,11 +45,9 @@ def compare(tested, pictures, table):
     tested: {name: Run}, each with its network and the threshold of its card. table: the rows of the pictures
     in the manifest.
     """
-    from .. import saved_models
-
     tables = []
     for name, run in tested.items():
-        scores = changed_scores(saved_models.load(run.path / "model.keras"), pictures)
+        scores = changed_scores(predict.load(run), pictures)
         tables.append(effects(scores, table, run.card["threshold"]["value"]))
         tables[-1].insert(0, "network", name)
     return pd.concat(tables, ignore_index=True)

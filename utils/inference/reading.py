@@ -78,11 +78,9 @@ def brighter_half(pictures):
 
 def ask(tested, pictures, rows):
     """Answers of networks, each at the threshold of its card: {name: answers}. tested: {name: Run}."""
-    from .. import saved_models  # brings TensorFlow
-
     readers = {}
     for name, run in tested.items():
-        scores = predict.score_pictures(saved_models.load(run.path / "model.keras"), pictures)
+        scores = predict.score_pictures(predict.load(run), pictures)
         called = metrics.called(scores, run.card["threshold"]["value"])
         readers[name] = rows.assign(score=called.astype(float))
     return readers

@@ -204,13 +204,13 @@ def finish(run, network, radiographs, validation, **entries):
     if known:
         known.save(run)
         entries["gate"] = gate.rates(known, radiographs.pixels[validation.index.to_numpy()])
+    run.seal("model.keras")
     run.update_card(
         threshold={
             "value": metrics.choose_threshold(scores),
             "rule": metrics.THRESHOLD_RULE,
             "data": "validation images of this run",
         },
-        model_digest=runs.file_digest(run.path / "model.keras"),
         finished=True,
         **entries,
     )

@@ -2,7 +2,7 @@
 
 import itertools
 
-from .. import model, runs, saved_models
+from .. import model, predict, runs
 from ..backend import keras
 from ..workspace import ExplainedError
 
@@ -55,5 +55,4 @@ def _imagenet(side):
 def _of_run(name, ws):
     """The network of a run, and what names it."""
     run = runs.released(name) or runs.find(ws, name)
-    path = run.path / "model.keras"
-    return saved_models.load(path), f"run {run.name}, network {runs.file_digest(path)}"
+    return predict.load(run), f"run {run.name}, network {run.card['digests']['model.keras']}"
