@@ -107,8 +107,8 @@ class Run:
         digest, path = self.card.get("digests", {}).get(file), self.path / file
         if digest and path.exists() and file_digest(path) != digest:
             raise ExplainedError(
-                f"{path} is damaged, cut off or changed: it is not the file that this run wrote. Copy the run "
-                "folder again, or choose another run."
+                f"{path} is damaged, cut off or changed: it is not the file that this run wrote. Copy the "
+                "run folder again, or choose another run."
             )
 
     def scores(self, part):

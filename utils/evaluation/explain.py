@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from .. import metrics, model, predict
+from .. import metrics, model, predict, saved_models
 from ..backend import keras
 from ..data import images
 from ..resample import resize
