@@ -37,11 +37,17 @@ def squares():
     return pictures, where
 
 
-def test_the_map_marks_what_speaks_for_the_answer(bright_is_ill, squares):
-    pictures, where = squares
-    maps = explain.grad_cam(bright_is_ill, pictures)
+@pytest.mark.parametrize("answer", ["ill", "well"])
+def test_the_map_marks_what_speaks_for_the_answer(answer, squares):
+    network, (pictures, where) = scoring_brightness(keras), squares
+    if answer == "well":  # the brighter, the healthier
+        network.set_weights([-value if value.shape[-1] == 2 else value for value in network.get_weights()])
+    maps = explain.grad_cam(network, pictures)
     assert maps.shape == pictures.shape and maps.min() >= 0 and maps.max() == pytest.approx(1)
     assert maps[where].mean() > 0.9 and maps[~where].mean() < 0.05
+    network.set_weights([-value if value.shape[-1] == 2 else value for value in network.get_weights()])
+    network.layers[-1].bias.assign([-9.0, 9.0] if answer == "ill" else [9.0, -9.0])
+    assert explain.grad_cam(network, pictures).max() == 0  # the squares speak against the answer
 
 
 @pytest.mark.parametrize("library", [keras, tf_keras])
