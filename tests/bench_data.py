@@ -23,7 +23,7 @@ from utils.backend import keras
 from utils.data import cache, images, manifest
 from utils.inference import classify
 from utils.sources import files
-from utils.training.batches import Batches
+from utils.training.fit import Batches
 
 SIZES = (1_000, 10_000)  # files to answer
 

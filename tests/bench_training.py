@@ -20,7 +20,6 @@ import tensorflow as tf
 from utils import backend, model, sources, workspace
 from utils.data import manifest
 from utils.training import fit, recipes
-from utils.training.batches import Batches
 
 layers = keras.layers
 REPEATS = 20
@@ -36,7 +35,7 @@ def step_cost(chosen, radiographs):
     backend.prepare(0)
     network = fit.build_network(chosen)
     trainer = fit.compile_network(network, chosen, 60)
-    batches = Batches(radiographs.pixels, train, chosen.batch_size, 0)
+    batches = fit.Batches(radiographs.pixels, train, chosen.batch_size, 0)
     pictures, targets = batches[0]
     fixed = np.asarray(fit.augmentation(chosen)(pictures))
     alone = keras.Model(network.input, network.output)
@@ -57,7 +56,7 @@ def step_cost(chosen, radiographs):
 
 def ours(radiographs):
     train = manifest.select(radiographs.table, "train")
-    batches = Batches(radiographs.pixels, train, 64, 0)
+    batches = fit.Batches(radiographs.pixels, train, 64, 0)
     took = seconds(lambda: [batches[step] for step in range(len(batches))])
     report("our batches alone, which is what the fastest accelerator can be fed", len(train), took)
     for name in ("compact", "fast", "published"):
