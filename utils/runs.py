@@ -150,21 +150,17 @@ def create(ws, card):
     """Make a new run folder on the local disk with its card; a name that is taken gets a number."""
     now = datetime.datetime.now()
     seed = f"_seed{card['seed']}" if "seed" in card else ""  # of a model from elsewhere it is not known
-    name = "_".join(_recipe_and_network(card)).replace("/", "-")  # an own network may be called anything
-    run = Run(ws.local_runs / free_name(ws, f"{now:%Y-%m-%d_%H%M}_{name}{seed}"))
-    run.path.mkdir(parents=True)
-    created = now.isoformat(timespec="seconds")
-    write_card(run.path, {"version": CARD_VERSION, "created": created} | card | {"finished": False})
-    return run
-
-
-def free_name(ws, name):
-    """`name`, or with a number behind it if there is such a run already."""
+    # A network of one's own may be called anything.
+    name = f"{now:%Y-%m-%d_%H%M}_{'_'.join(_recipe_and_network(card))}{seed}".replace("/", "-")
     free, number = name, 1
     while (ws.local_runs / free).exists() or (ws.runs / free).exists():
         number += 1
         free = f"{name}_{number}"
-    return free
+    run = Run(ws.local_runs / free)
+    run.path.mkdir(parents=True)
+    created = now.isoformat(timespec="seconds")
+    write_card(run.path, {"version": CARD_VERSION, "created": created} | card | {"finished": False})
+    return run
 
 
 def write_card(folder, card):
@@ -233,14 +229,13 @@ def find(ws, name="", radiographs=None):
             raise ExplainedError(f"{name}: {faults(known[name])[0]} Until then choose another run.")
         return known[name]
     finished = [run for run in (released(DEFAULT), *own) if run and run.finished]
+    if not finished:
+        raise ExplainedError(f"There is no finished run in {ws.runs} or {RELEASED}. Run notebook 03 first.")
     if radiographs:
         fitting = [run for run in finished if run.card["manifest"] == radiographs.digest]
     else:
         fitting = [run for run in finished if not run.card["synthetic"]]
-    if finished:
-        return (fitting or finished)[-1]
-    half = f" {own[-1].name} there is unfinished." if own else ""
-    raise ExplainedError(f"There is no finished run in {ws.runs} or {RELEASED}.{half} Run notebook 03 first.")
+    return (fitting or finished)[-1]
 
 
 def released(recipe_name):
