@@ -56,8 +56,10 @@ def test_a_convolution_in_a_model_inside_gives_the_same_map(library, bright_is_i
     base = library.Model(whole.input, whole.layers[-3].output)  # up to its maps
     end = [layers.GlobalAveragePooling2D(), whole.layers[-1]]
     inputs = library.Input((56, 56, 1))
-    handled = library.Sequential([library.Input((56, 56, 1)), layers.RandomFlip()])(inputs)
-    x = base(handled, training=False)
+    turned = library.Sequential(
+        [library.Input((56, 56, 1)), layers.RandomFlip(), layers.Rescaling(-1.0, 255)]
+    )
+    x = base(turned(layers.Rescaling(-1.0, 255)(inputs)), training=False)  # turned to negatives, and back
     for layer in end:
         x = layer(x)
     in_a_row = library.Model(inputs, x)
