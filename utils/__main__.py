@@ -61,7 +61,7 @@ def stress(model, folder, to, pixels, output, positive):
     ws = sources.choose(workspace.open_workspace(), folder)
     radiographs = sources.load(ws)
     if Path(model).suffix in (".keras", ".h5"):
-        run = adapt.adopt(model, ws, radiographs, pixels, output, positive)
+        run = adapt.run_of_file(model, ws, radiographs, pixels, output, positive)
     else:
         run = runs.find(ws, model, radiographs)
         if unfit := runs.faults(run, radiographs):
