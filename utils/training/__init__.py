@@ -1,1 +1,1 @@
-"""From radiographs to a run: recipes, fit, augment, batches, watch, checkpoint, mirror, finish."""
+"""From radiographs to a run: recipes, fit (the training), augment, transfer, watch, resume."""
