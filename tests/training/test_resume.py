@@ -389,6 +389,7 @@ def test_of_two_sessions_that_finish_the_same_run_the_first_stays(
     meanwhile = FinishedMeanwhile()
     second = fit.train(FAST, radiographs, other, callbacks=lambda run: [meanwhile])
     assert second.path == drive.ws.runs / run.name and second.finished and times() == meanwhile.times
+    assert runs.Run(other.local_runs / run.name).finished, "this session's network is not deleted"
 
 
 CARD = {"recipe": {"name": "compact"}, "seed": 0, "manifest": "x", "synthetic": True}

@@ -135,7 +135,7 @@ class Copy:
     def update(self):
         """Copy what is new, if it is time. A failure stops nothing: it is printed once, and tried again."""
         started = time.monotonic()
-        if self.run == self.copy or started < self.due or _is_finished(self.copy):
+        if self.run == self.copy or started < self.due or _network(self.copy):
             return
         try:
             _copy(self.run.path, self.copy.path)
@@ -152,14 +152,19 @@ class Copy:
         self.due = ended + (ended - started) / SHARE
 
     def deliver(self):
-        """Move a finished run to its copy; returns the Run where it is now."""
+        """Move a finished run to its copy; returns the Run where it is now.
+
+        If another session has finished the same run there, that one stays and is returned.
+        """
         _discard(self.run.path / "resume")
         self.due = 0.0
         self.update()
-        if self.run == self.copy or self.failing:
+        there = _network(self.copy)
+        if self.run == self.copy or self.failing or not there:
             return self.run
         _discard(self.copy.path / "resume")
-        shutil.rmtree(self.run.path)
+        if there == _network(self.run):
+            shutil.rmtree(self.run.path)
         return self.copy
 
 
@@ -171,10 +176,11 @@ def make_good(ws):
                 print(f"The finished run {run.name} is now in {ws.runs}.")
 
 
-def _is_finished(run):
-    with contextlib.suppress(ExplainedError):  # there is no such run
-        return run.finished
-    return False
+def _network(run):
+    """The digest of a run's network; None if it is unfinished, or if there is no such run."""
+    with contextlib.suppress(ExplainedError):
+        return run.card.get("model_digest")
+    return None
 
 
 def _copy(source, target):
