@@ -37,8 +37,7 @@ def grid(arrays, titles, columns=4, colours=None, maps=None):
 
     arrays: uint8 [n, height, width]. colours: of titles and frames. maps: float [n, height, width] in 0-1.
     """
-    rows, colours = max(1, math.ceil(len(arrays) / columns)), colours or [None] * len(arrays)
-    height = min(46, TWO_COLUMNS / columns + 6)
+    rows, height = math.ceil(len(arrays) / columns), min(46, TWO_COLUMNS / columns + 6)
     if maps is None:
         figure, axes = _cells(rows, columns, height * rows)
     else:
@@ -46,6 +45,7 @@ def grid(arrays, titles, columns=4, colours=None, maps=None):
         for axis, picture, heat in zip(axes[1::2].flat, arrays, maps, strict=False):
             show(axis, picture, heat)
         axes = axes[::2]
+    colours = colours or [None] * len(arrays)
     for axis, picture, title, colour in zip(axes.flat, arrays, titles, colours, strict=False):
         show(axis, picture, title=title, colour=colour, size=min(6, 50 / columns))
     return figure
@@ -75,7 +75,7 @@ def answer_cards(arrays, maps, answers, validation):
     whole table. validation: the scores table of the run's validation images.
     """
     columns = 3 if maps is None else 2
-    rows = max(1, math.ceil(len(arrays) / columns))
+    rows = math.ceil(len(arrays) / columns)
     figure = style.figure_mm(TWO_COLUMNS, 56 * rows)
     parts = figure.subfigures(rows, columns, squeeze=False).flat
     for place, (part, answer) in enumerate(zip(parts, answers.itertuples(), strict=False)):
@@ -86,8 +86,7 @@ def answer_cards(arrays, maps, answers, validation):
             show(part.add_subplot(space, **BARE), arrays[place], heat)
         part.suptitle("\n".join([_numbered(answer, 45), *_verdict(answer, validation)]), fontsize=6)
         _among(part.add_subplot(below), answer, validation)
-    if len(answers):
-        figure.supxlabel(answers.scope.iloc[0], fontsize=6, color=GREY)
+    figure.supxlabel(answers.scope.iloc[0], fontsize=6, color=GREY)
     return figure
 
 
