@@ -76,9 +76,7 @@ def error_rates(table):
     figure.legend(loc="outside upper center", ncols=4)
     above = groups[groups.low > groups.label.map(classes.value)]
     texts = [f"{row.label.lower()}, {row.fact}, {100 * row.value:.0f} %" for row in above.itertuples()]
-    figure.set_label(
-        f"Error rates whose interval lies above that of the class: {'; '.join(texts) or 'none'}."
-    )
+    figure.set_label(f"Groups whose interval lies above the rate of the class: {'; '.join(texts) or 'none'}.")
     return figure
 
 
@@ -159,14 +157,12 @@ def map_checks(likenesses, curves):
         right.plot(table.share, table["by map"], marker + "-", label=name, **look)
         right.plot(table.share, table["at random"], ":", label="the same, at random", **look)
         gap = (table["at random"] - table["by map"]).max()
-        texts.append(
-            f"{name}: median correlation {np.median(values):.2f}, at random {gap:.2f} higher at most"
-        )
+        texts.append(f"{name}: {np.median(values):.2f} and {gap:.2f}")
     left.set(xlabel="rank correlation with the map of an untrained network", ylabel="images", xlim=(-1, 1))
     right.set(xlabel="share of the picture blanked", ylabel="probability of the answer", ylim=(0, 1.02))
     left.yaxis.get_major_locator().set_params(integer=True)
     for axis in (left, right):
         style.legend_above(axis, columns=1)
     style.letters((left, right))
-    figure.set_label(f"Two checks of the maps. {'; '.join(texts)}.")
+    figure.set_label(f"Median correlation, and largest gap between the curves: {'; '.join(texts)}.")
     return figure
