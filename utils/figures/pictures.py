@@ -71,8 +71,7 @@ def answer_cards(arrays, maps, answers, validation):
     """New radiographs, at most six: each with its map, its answer, and its score among validation scores.
 
     arrays: uint8 [n, height, width]. maps: float [n, height, width] in 0-1 (`explain.grad_cam`), or None.
-    answers: rows of the table of `classify`, in the order of arrays; a card has the number of its row in the
-    whole table. validation: the scores table of the run's validation images.
+    answers: their rows of the table of `classify`. validation: scores table of the run's validation images.
     """
     columns = 3 if maps is None else 2
     rows = math.ceil(len(arrays) / columns)
@@ -91,7 +90,7 @@ def answer_cards(arrays, maps, answers, validation):
 
 
 def _numbered(answer, most):
-    """The number of an answer in its table, which tells equal names apart, and the end of its file's name."""
+    """The number of an answer's row in its table, and the end of its file's name."""
     name = answer.file if len(answer.file) <= most else f"...{answer.file[-most:]}"
     return f"{answer.Index + 1}: {name}"
 
@@ -112,15 +111,15 @@ def _verdict(answer, validation):
 
 def _among(axis, answer, validation):
     """The scale of a card: where the validation images of both classes lie, the threshold and the score."""
-    names = []
-    for level, (name, rows) in enumerate(manifest.classes(validation)):
+    classes = manifest.classes(validation)
+    for level, (_, rows) in enumerate(classes):
         others = validation.score[rows]
         axis.plot(others, np.full(len(others), level), "|", ms=5, mew=0.4, alpha=0.4, color=COLOURS[level])
-        names.append(name.lower())
     axis.axvline(answer.threshold, color=GREY, lw=0.8, ls="--")
     if not answer.unlike:
         axis.axvline(answer.score, color="black", lw=1.6)
-    axis.set(xlim=(-0.01, 1.01), ylim=(-0.8, 1.8), yticks=(0, 1), yticklabels=names)
+    axis.set_yticks((0, 1), [name.lower() for name, _ in classes])
+    axis.set(xlim=(-0.01, 1.01), ylim=(-0.8, 1.8))
 
 
 def contact_sheet(arrays, answers, note=""):
