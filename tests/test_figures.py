@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from conftest import scores_table
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from PIL import Image
 
@@ -282,14 +281,9 @@ def test_groups_that_stand_out_are_filled_and_patient_numbers_begin_a_row():
     figure = figures.comparisons.error_rates(error_table())
     titles = [axis.get_title() if axis.get_visible() else "" for axis in figure.axes]
     assert titles == ["framing", "brightness", "", "", "patient number in fit", "", "", ""]
-    filled = [
-        to_hex(colour)
-        for axis in figure.axes
-        for dots in axis.collections
-        if isinstance(dots, PathCollection)
-        for colour in dots.get_facecolors()
-    ]
-    assert filled == ["#ffffff"] * 16 + [figures.style.COLOURS[0].lower(), "#ffffff"]
+    faces = [dots[0].get_markerfacecolor() for axis in figure.axes for dots in axis.containers]
+    assert faces == ["white"] * 5 + [figures.style.COLOURS[0]]
+    assert figure.axes[4].containers[-1][0].get_xdata().tolist() == [0]
     assert [label.get_text() for label in figure.axes[4].get_xticklabels()] == ["0-29", "30-59"]
     assert figure.get_label().endswith("of the class: normal, patient number in fit, 40 %.")
 

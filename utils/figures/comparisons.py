@@ -87,10 +87,9 @@ def _error_rates(axis, groups, whole):
         rows = groups[groups.label == label]
         if rows.empty:
             continue
-        axis.errorbar(rows.part + offset, rows.value, reach(rows), fmt="none", color=colour, **DOTS)
-        faces = np.where(rows.low > rate, colour, "white")
-        look = {"facecolors": faces, "edgecolors": colour, "linewidths": 0.8, "zorder": 3}
-        axis.scatter(rows.part + offset, rows.value, 9, **look, clip_on=False)
+        for above, some in rows.groupby(rows.low > rate):
+            look = {"fmt": "o", "color": colour, "mfc": colour if above else "white", "mew": 0.8}
+            axis.errorbar(some.part + offset, some.value, reach(some), **look, **DOTS)
         axis.axhline(rate, **GUESSING | {"color": colour})
     parts = groups.drop_duplicates("part")
     if (groups.kind == "number").all():
