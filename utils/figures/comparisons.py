@@ -1,6 +1,6 @@
 """Figures of what is set beside each other: two networks, groups of radiographs, changed pictures, maps.
 
-Their label (`Figure.get_label`) is the alternative text: what is to be seen.
+The label of each is its alternative text: what is to be seen.
 """
 
 import itertools
@@ -8,9 +8,6 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from .. import intervals
@@ -21,7 +18,7 @@ from .style import COLOURS, GREY, GUESSING, LOOKS, NETWORKS, TWO_COLUMNS
 
 @style.styled
 def comparison(networks, table, names):
-    """Two recipes on the same images: their ROC curves, a line a network, and the paired differences.
+    """Two recipes on the same images: a ROC curve for each network, and the paired differences.
 
     networks: two lists of scores tables, one table a network. table: `compare.paired` of them. names: of the
     two recipes.
@@ -29,13 +26,15 @@ def comparison(networks, table, names):
     figure, (left, right) = style.axes_mm(TWO_COLUMNS, 85, 1, 2)
     colours = [NETWORKS.get(name, other) for name, other in zip(names, ("black", GREY), strict=True)]
     names = [style.short(name) for name in names]
-    for of_recipe, name, colour in zip(networks, names, colours, strict=True):
-        aucs = pd.concat([intervals.aucs(scores, scores[["score"]]) for scores in of_recipe])
-        auc, width = intervals.text(aucs.iloc[0]), 1.2
-        if len(of_recipe) > 1:
-            auc, width = f"{style.number(aucs.value.mean())}, mean of {len(aucs)} networks", 0.5
+    means = table.loc["auc", ["first", "second"]]
+    for of_recipe, name, colour, mean in zip(networks, names, colours, means, strict=True):
+        width = 1.2 if len(of_recipe) == 1 else 0.5
         for scores in of_recipe:
             draw_roc(left, scores, color=colour, lw=width)
+        if len(of_recipe) == 1:
+            auc = intervals.text(intervals.aucs(scores, scores[["score"]]).iloc[0])
+        else:
+            auc = f"{mean:.3f}, mean of {len(of_recipe)} networks".replace("nan", "not defined")
         left.plot([], color=colour, lw=width, label=f"{name}:\nAUC {auc}")  # for the legend
     left.legend(loc="lower right", title=style.size_of(scores))
     rows = table.loc[list(MEASURES)].rename(columns={"difference": "value"})
@@ -46,21 +45,14 @@ def comparison(networks, table, names):
     right.set_xlabel(f"paired difference with 95 % interval\n{better}")
     right.grid(axis="x")
     style.letters((left, right))
-    first, second = (style.number(table[column].auc) for column in ("first", "second"))
     texts = [f"{MEASURES[key]} {intervals.text(rows.loc[key])}" for key in ("accuracy", "auc")]
-    figure.set_label(
-        f"Left, ROC curves of {names[0]}, AUC {first}, and {names[1]}, AUC {second}. Right, second minus "
-        f"first with intervals: {', '.join(texts)}."
-    )
+    figure.set_label(f"Two ROC curves, and {names[1]} minus {names[0]}: {', '.join(texts)}.")
     return figure
 
 
 @style.styled
 def error_rates(table):
-    """Error rates over groups of radiographs, with intervals; filled where these lie above the class's rate.
-
-    table: `errors.rates`. A panel for each fact, in the order of the table; dotted: the rate of the class.
-    """
+    """Error rates of groups of radiographs, with intervals: a panel for each fact. table: `errors.rates`."""
     classes = table[table.kind == "class"].set_index("label")
     groups = table[~table.kind.isin(["class", "subtype"])]
     numbered = groups.kind == "number"
@@ -76,19 +68,15 @@ def error_rates(table):
         axis.set_ylabel("wrong answers (%)")
     axes[0, 0].set_ylim(0, min(1, 0.05 + np.nanmax([0.1, *groups.high])))
     axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
-    dot = {"marker": "o", "ls": ""}
-    marks = [Line2D([], [], **dot, mfc="white", color=colour) for colour in COLOURS[: len(classes)]]
-    marks += [Line2D([], [], **dot, color="black"), Line2D([], [], **GUESSING)]
-    sizes = map(style.sample_size, classes.images, classes.patients)
-    names = [f"{name.lower()}: {size}" for name, size in zip(classes.index, sizes, strict=True)]
-    names += ["interval above the rate of the class", "rate of the class"]
-    figure.legend(marks, names, loc="outside upper center", ncols=4)
+    for row, colour in zip(classes.itertuples(), COLOURS, strict=False):
+        name = f"{row.Index.lower()}: {style.sample_size(row.images, row.patients)}"
+        axes[0, 0].plot([], "o", mfc="white", color=colour, label=name)
+    axes[0, 0].plot([], "o", color="black", label="interval above the rate of the class")
+    axes[0, 0].plot([], **GUESSING, label="rate of the class")
+    figure.legend(loc="outside upper center", ncols=4)
     above = groups[groups.low > groups.label.map(classes.value)]
     texts = [f"{row.label.lower()}, {row.fact}, {100 * row.value:.0f} %" for row in above.itertuples()]
-    figure.set_label(
-        f"Panels of error rates of {len(groups)} groups with intervals. Above the rate of the class lies the "
-        f"interval of {'; '.join(texts) or 'none'}."
-    )
+    figure.set_label(f"Groups whose interval lies above the rate of the class: {'; '.join(texts) or 'none'}.")
     return figure
 
 
@@ -99,10 +87,9 @@ def _error_rates(axis, groups, whole):
         rows = groups[groups.label == label]
         if rows.empty:
             continue
-        axis.errorbar(rows.part + offset, rows.value, reach(rows), fmt="none", color=colour, **DOTS)
-        faces = np.where(rows.low > rate, colour, "white")
-        look = {"facecolors": faces, "edgecolors": colour, "linewidths": 0.8, "zorder": 3}
-        axis.scatter(rows.part + offset, rows.value, 9, **look, clip_on=False)
+        for above, some in rows.groupby(rows.low > rate):
+            look = {"fmt": "o", "color": colour, "mfc": colour if above else "white", "mew": 0.8}
+            axis.errorbar(some.part + offset, some.value, reach(some), **look, **DOTS)
         axis.axhline(rate, **GUESSING | {"color": colour})
     parts = groups.drop_duplicates("part")
     if (groups.kind == "number").all():
@@ -116,9 +103,9 @@ def _error_rates(axis, groups, whole):
 
 @style.styled
 def stress_test(table, names):
-    """How many answers each change turns, and in which direction, with 95 % intervals.
+    """How many answers each change turns, and in which direction: a panel for each network.
 
-    table: `stress.compare`, a panel for each network. names: of the negative and of the positive class.
+    table: `stress.compare`. names: of the negative and of the positive class.
     """
     networks = dict(list(table[table.kind != ""].groupby("network", sort=False)))
     changes = next(iter(networks.values()))
@@ -126,12 +113,14 @@ def stress_test(table, names):
     y = np.arange(len(changes)) + 1.4 * starts.cumsum()  # each kind has a line of its own above its changes
     shape = {"sharex": True, "sharey": True, "squeeze": False}
     figure, axes = style.axes_mm(TWO_COLUMNS, 24 + 4 * y[-1], 1, len(networks), **shape)
+    negative, positive = (name.lower() for name in names)
     texts = []
     for axis, (title, rows) in zip(axes[0], networks.items(), strict=True):
         axis.set_title("\n".join(map(style.short, title.split(": "))))
-        for name, colour, direction in zip(("down", "up"), COLOURS, (-1, 1), strict=True):
+        labels = f"{positive} turned {negative}", f"{negative} turned {positive}"
+        for name, label, colour, direction in zip(("down", "up"), labels, COLOURS, (-1, 1), strict=True):
             value, low, high = (direction * rows[f"{name}{end}"] for end in ("", "_low", "_high"))
-            axis.barh(y, value, 0.7, color=colour, alpha=0.45)
+            axis.barh(y, value, 0.7, color=colour, alpha=0.45, label=label)
             axis.hlines(y, low, high, color=colour, lw=1)
         axis.axvline(0, color="black", lw=0.6)
         axis.grid(axis="x")
@@ -143,14 +132,11 @@ def stress_test(table, names):
     plt.setp(first.get_yticklabels()[len(y) :], fontweight="bold")
     first.set(ylim=(y[-1] + 0.6, y[0] - 1.8), xlim=(-1, 1))
     first.set_xticks((-1, -0.5, 0, 0.5, 1), (100, 50, 0, 50, 100))
-    negative, positive = (name.lower() for name in names)
-    directions = f"{positive} turned {negative}", f"{negative} turned {positive}"
-    bars = [Patch(color=colour, alpha=0.45) for colour in COLOURS]
-    figure.legend(bars, directions, loc="outside upper center", ncols=2)
+    figure.legend(*first.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     healthy, ill, patients = changes.iloc[0][["negative", "positive", "patients"]]
     sizes = f"{healthy} {negative} and {ill} {positive} radiographs of {patients:,} patients"
     figure.supxlabel(f"answers turned, % of the {sizes} (lines: 95 % intervals)", fontsize=7)
-    figure.set_label(f"Bars of answers turned after each change. {' '.join(texts)}")
+    figure.set_label(f"Answers turned by each change. {' '.join(texts)}")
     return figure
 
 
@@ -158,8 +144,8 @@ def stress_test(table, names):
 def map_checks(likenesses, curves):
     """Do the maps depend on what was learned, and do they show what the answer rests on?
 
-    likenesses: {title of a network: correlations with the maps of an untrained one, float [n]}. curves:
-    {title: `explain.deletion` table}.
+    likenesses: {title of a network: `explain.likeness` to an untrained one, float [n]}. curves: {title:
+    `explain.deletion` table}.
     """
     figure, (left, right) = style.axes_mm(TWO_COLUMNS, 70, 1, 2)
     texts = []
@@ -170,15 +156,12 @@ def map_checks(likenesses, curves):
         right.plot(table.share, table["by map"], marker + "-", label=name, **look)
         right.plot(table.share, table["at random"], ":", label="the same, at random", **look)
         gap = (table["at random"] - table["by map"]).max()
-        texts.append(f"{title}: median correlation {np.median(values):.2f}, largest gap {gap:.2f}")
+        texts.append(f"{name}: {np.median(values):.2f} and {gap:.2f}")
     left.set(xlabel="rank correlation with the map of an untrained network", ylabel="images", xlim=(-1, 1))
     right.set(xlabel="share of the picture blanked", ylabel="probability of the answer", ylim=(0, 1.02))
     left.yaxis.get_major_locator().set_params(integer=True)
     for axis in (left, right):
         style.legend_above(axis, columns=1)
     style.letters((left, right))
-    figure.set_label(
-        "Left, histograms of correlations with the map of an untrained network. Right, probability of the "
-        f"answer as more of the picture is blanked, by the map and at random. {'; '.join(texts)}."
-    )
+    figure.set_label(f"Median correlation, and largest gap between the curves: {'; '.join(texts)}.")
     return figure

@@ -19,30 +19,29 @@ def class_counts(table):
         bars = axis.bar(x, counts.images, 0.38, color=colour, label=label.lower())
         texts = [f"{row.images:,}\n({row.patients:,})" for row in counts.itertuples()]
         axis.bar_label(bars, texts, fontsize=6)
-    axis.set(xticks=range(len(splits)), xticklabels=splits, ylabel="images (patients)")
-    axis.set_ylim(0, table.images.max() * 1.2)
+    axis.set(xticks=range(len(splits)), xticklabels=splits)
+    axis.set(ylabel="images (patients)", ylim=(0, table.images.max() * 1.2))
     axis.legend(loc="upper right")
     return figure
 
 
 @style.styled
 def distributions(values, table, xlabel):
-    """Histograms of one number per radiograph, by class, one panel per split.
+    """Histograms of one number per radiograph, by class, of train and of test.
 
     values: float [n], in the order of the rows of `table`, a manifest.
     """
-    splits = [split for split in ("train", "test") if (table.split == split).any()]
-    figure, axes = style.axes_mm(TWO_COLUMNS, 50, 1, len(splits), squeeze=False, sharex=True, sharey=True)
+    figure, axes = style.axes_mm(TWO_COLUMNS, 50, 1, 2, sharex=True, sharey=True)
     bins = np.linspace(*np.percentile(values, (0.2, 99.8)), 40)  # a few outliers are cut off
-    for axis, split in zip(axes[0], splits, strict=True):
+    for axis, split in zip(axes, ("train", "test"), strict=True):
         for (label, rows), colour in zip(manifest.classes(table), COLOURS, strict=True):
             some = values[rows & (table.split == split)]
             name = f"{label.lower()}, n = {len(some):,}"
             axis.hist(some, bins, density=True, histtype="step", color=colour, label=name)
-        axis.set(xlabel=f"{xlabel} ({split})")
+        axis.set_xlabel(f"{xlabel} ({split})")
         axis.legend()
-    axes[0, 0].set_ylabel("density")
-    style.letters(axes[0])
+    axes[0].set_ylabel("density")
+    style.letters(axes)
     return figure
 
 
@@ -57,8 +56,9 @@ def clue_aucs(table):
     axis.axvline(0.5, **GUESSING)
     axis.hlines(table.index, table.test, table.train, color="#BBBBBB", lw=2)
     axis.plot(table.train, table.index, "o", color="black", ms=5, label="train, by patients left out")
-    ring = {"color": ACCENT, "mfc": "white", "mew": 1.4, "ms": 5}
-    axis.plot(table.test, table.index, "o", **ring, label="official test set")
+    axis.plot(
+        table.test, table.index, "o", color=ACCENT, mfc="white", mew=1.4, ms=5, label="official test set"
+    )
     sizes = zip(table.clue, table["n train"], table["n test"], strict=True)
     names = [f"{clue}  (n = {train:,} / {test:,})" for clue, train, test in sizes]
     axis.set(yticks=table.index, yticklabels=names, xlim=(0.35, 1.01), ylim=(-0.6, len(table) - 0.4))

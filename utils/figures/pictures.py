@@ -37,8 +37,7 @@ def grid(arrays, titles, columns=4, colours=None, maps=None):
 
     arrays: uint8 [n, height, width]. colours: of titles and frames. maps: float [n, height, width] in 0-1.
     """
-    rows, colours = max(1, math.ceil(len(arrays) / columns)), colours or [None] * len(arrays)
-    height = min(46, TWO_COLUMNS / columns + 6)
+    rows, height = math.ceil(len(arrays) / columns), min(46, TWO_COLUMNS / columns + 6)
     if maps is None:
         figure, axes = _cells(rows, columns, height * rows)
     else:
@@ -46,6 +45,7 @@ def grid(arrays, titles, columns=4, colours=None, maps=None):
         for axis, picture, heat in zip(axes[1::2].flat, arrays, maps, strict=False):
             show(axis, picture, heat)
         axes = axes[::2]
+    colours = colours or [None] * len(arrays)
     for axis, picture, title, colour in zip(axes.flat, arrays, titles, colours, strict=False):
         show(axis, picture, title=title, colour=colour, size=min(6, 50 / columns))
     return figure
@@ -71,11 +71,10 @@ def answer_cards(arrays, maps, answers, validation):
     """New radiographs, at most six: each with its map, its answer, and its score among validation scores.
 
     arrays: uint8 [n, height, width]. maps: float [n, height, width] in 0-1 (`explain.grad_cam`), or None.
-    answers: rows of the table of `classify`, in the order of arrays; a card has the number of its row in the
-    whole table. validation: the scores table of the run's validation images.
+    answers: their rows of the table of `classify`. validation: scores table of the run's validation images.
     """
     columns = 3 if maps is None else 2
-    rows = max(1, math.ceil(len(arrays) / columns))
+    rows = math.ceil(len(arrays) / columns)
     figure = style.figure_mm(TWO_COLUMNS, 56 * rows)
     parts = figure.subfigures(rows, columns, squeeze=False).flat
     for place, (part, answer) in enumerate(zip(parts, answers.itertuples(), strict=False)):
@@ -86,13 +85,12 @@ def answer_cards(arrays, maps, answers, validation):
             show(part.add_subplot(space, **BARE), arrays[place], heat)
         part.suptitle("\n".join([_numbered(answer, 45), *_verdict(answer, validation)]), fontsize=6)
         _among(part.add_subplot(below), answer, validation)
-    if len(answers):
-        figure.supxlabel(answers.scope.iloc[0], fontsize=6, color=GREY)
+    figure.supxlabel(answers.scope.iloc[0], fontsize=6, color=GREY)
     return figure
 
 
 def _numbered(answer, most):
-    """The number of an answer in its table, which tells equal names apart, and the end of its file's name."""
+    """The number of an answer's row in its table, and the end of its file's name."""
     name = answer.file if len(answer.file) <= most else f"...{answer.file[-most:]}"
     return f"{answer.Index + 1}: {name}"
 
@@ -113,15 +111,15 @@ def _verdict(answer, validation):
 
 def _among(axis, answer, validation):
     """The scale of a card: where the validation images of both classes lie, the threshold and the score."""
-    names = []
-    for level, (name, rows) in enumerate(manifest.classes(validation)):
+    classes = manifest.classes(validation)
+    for level, (_, rows) in enumerate(classes):
         others = validation.score[rows]
         axis.plot(others, np.full(len(others), level), "|", ms=5, mew=0.4, alpha=0.4, color=COLOURS[level])
-        names.append(name.lower())
     axis.axvline(answer.threshold, color=GREY, lw=0.8, ls="--")
     if not answer.unlike:
         axis.axvline(answer.score, color="black", lw=1.6)
-    axis.set(xlim=(-0.01, 1.01), ylim=(-0.8, 1.8), yticks=(0, 1), yticklabels=names)
+    axis.set_yticks((0, 1), [name.lower() for name, _ in classes])
+    axis.set(xlim=(-0.01, 1.01), ylim=(-0.8, 1.8))
 
 
 def contact_sheet(arrays, answers, note=""):

@@ -1,6 +1,6 @@
 """Figures of the results of one network: of its training, of its scores, of their metrics.
 
-All but `learning_curves` have an alternative text, what is to be seen, as their label (`Figure.get_label`).
+The label of each but `learning_curves` is its alternative text: what is to be seen.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,7 @@ DOTS = {"lw": 0.8, "capthick": 0.8, "clip_on": False}  # of dots with lines over
 def learning_curves(history, counts, epochs=None):
     """Loss, and validation AUC, sensitivity and specificity, over the epochs of one run.
 
-    history: `Run.history()`. counts: those of the card. epochs: how far the axis goes, for a training that
-    is not at its end.
+    history: `Run.history()`. counts: those of the card. epochs: planned, of a training that goes on.
     """
     figure, (left, right) = style.axes_mm(TWO_COLUMNS, 55, 1, 2)
     n = {part: style.sample_size(counts[part], counts[f"{part}_patients"]) for part in ("train", "val")}
@@ -72,10 +71,7 @@ def score_distributions(scores, threshold):
     axis.set_xticks(ticks, [f"{share:g}" for share in SCALE])
     axis.set_xlim(bins[0], bins[-1])
     axis.set_xlabel(f"score: P({name}), logit scale (dashed: threshold {threshold:.2f})")
-    figure.set_label(
-        f"Two histograms of scores on the logit scale. On the wrong side of the threshold {threshold:.2f} "
-        f"are {' and '.join(texts)}."
-    )
+    figure.set_label(f"Histograms of scores. Wrong at threshold {threshold:.2f}: {' and '.join(texts)}.")
     return figure
 
 
@@ -96,43 +92,24 @@ def confusion(scores, threshold):
     axis.set(xlabel=f"called, at threshold {threshold:.2f}", ylabel="label", title=style.size_of(scores))
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
-    figure.set_label(
-        f"Two by two table. Of {table[0].sum():,} {names[0]} images {table[0, 1]:,} are called {names[1]}, "
-        f"of {table[1].sum():,} {names[1]} images {table[1, 0]:,} are called {names[0]}."
-    )
+    wrong = [f"{table[row, 1 - row]:,} of {table[row].sum():,} {names[row]} images" for row in (0, 1)]
+    figure.set_label(f"Confusion matrix. Wrong: {' and '.join(wrong)}.")
     return figure
 
 
 @style.styled
 def roc(scores, result, threshold):
-    """ROC curve with the AUC's interval; the circle marks 0.5, the square the fixed threshold.
-
-    scores: the scores table. result: `intervals.evaluate` of it.
-    """
+    """ROC curve with the AUC's interval, and two thresholds on it. result: `intervals.evaluate` of scores."""
     figure, axis = style.axes_mm(ONE_COLUMN, 80)
     auc = f"AUC {intervals.text(result.loc['auc'])}"
     draw_roc(axis, scores, color=ACCENT, label=auc)
-    texts = []
     for marker, name, at in (("o", "threshold", 0.5), ("s", "validation threshold", threshold)):
         point = metrics.measure(scores, at)
         look = {"mfc": "none", "mec": "black", "ms": 4, "clip_on": False}
         axis.plot(1 - point.specificity, point.sensitivity, marker, **look, label=f"{name} {at:.2f}")
-        sensitivity, specificity = style.number(point.sensitivity), style.number(point.specificity)
-        texts.append(f"at {name} {at:.2f} sensitivity {sensitivity} and specificity {specificity}")
     axis.legend(loc="lower right", title=style.size_of(scores))
-    figure.set_label(f"ROC curve with {auc}; {'; '.join(texts)}.")
+    figure.set_label(f"ROC curve, {auc}, with marks at the thresholds 0.50 and {threshold:.2f}.")
     return figure
-
-
-def draw_roc(axis, scores, **look):
-    """Draw a ROC curve, empty without both classes, and the line of guessing."""
-    positive, points = manifest.positives(scores), ([], [])
-    if len(np.unique(positive)) == 2:
-        points = roc_curve(positive, scores.score, drop_intermediate=False)[:2]
-    axis.plot(*points, **look)  # oblique where scores are tied
-    axis.plot([0, 1], [0, 1], **GUESSING)
-    axis.set(xlabel="1 − specificity (false alarms)", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
-    axis.set_aspect("equal")
 
 
 @style.styled
@@ -156,7 +133,7 @@ def metric_intervals(results, parts):
     style.legend_above(axis, columns=1, at=0.25)
     name, table = next(iter(results.items()))
     texts = [f"{title} {intervals.text(table.loc[key])}" for key, title in MEASURES.items()]
-    figure.set_label(f"Dot plot of measures with intervals, {name}: {', '.join(texts)}.")
+    figure.set_label(f"Measures {name}: {', '.join(texts)}.")
     return figure
 
 
@@ -173,8 +150,48 @@ def subgroups(table, threshold=None):
     _share_axis(axis, min(0.95, table.low.min()), f"95 % interval{at}")
     style.legend_above(axis, at=0.4)
     texts = [f"{row.metric} of {row.group} {intervals.text(row)}" for row in rows]
-    figure.set_label(f"Dot plot with intervals: {', '.join(texts)}.")
+    figure.set_label(f"Groups with intervals: {', '.join(texts)}.")
     return figure
+
+
+@style.styled
+def calibration(curves, decision, prevalence, scores):
+    """Reliability: does a score of 0.8 mean 80 %? And the net benefit of acting on the scores.
+
+    curves: {name: `evaluation.reliability` table}. decision: `evaluation.decision_curves` at `prevalence`,
+    with columns of the same names. scores: the table that all are of.
+    """
+    figure, (left, right) = style.axes_mm(TWO_COLUMNS, 75, 1, 2)
+    left.plot([0, 1], [0, 1], **GUESSING, label="what it should be")
+    right.plot(decision.threshold, decision.everyone, color=COLOURS[1], lw=0.8, label="act on everyone")
+    right.axhline(0, color=COLOURS[0], lw=0.8, label="act on nobody")
+    missed = []
+    for (name, table), (marker, colour) in zip(curves.items(), LOOKS[::2], strict=False):
+        look = {"fmt": marker, "color": colour, "mfc": "white"}
+        left.errorbar(table.score, table.value, reach(table), **look, **DOTS, label=name)
+        right.plot(decision.threshold, decision[name], color=colour, label=f"act on the scores, {name}")
+        beside = ((table.score < table.low) | (table.score > table.high)).sum()
+        missed.append(f"{name}, {beside} of {len(table)} intervals miss the diagonal")
+    left.set(xlabel="mean score", ylabel="share that is positive", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    left.set_aspect("equal")
+    left.legend(title=f"{style.size_of(scores)},\n{table.images.min()}-{table.images.max()} a point")
+    right.set(xlabel="probability from which one would act", ylabel="net benefit")
+    right.set(ylim=(-0.1 * prevalence, 1.35 * prevalence), xlim=(0, decision.threshold.max()))
+    right.legend(loc="upper right", title=f"at a prevalence of {prevalence:.3g}")
+    style.letters((left, right))
+    figure.set_label(f"Calibration: {'; '.join(missed)}. Beside it, curves of net benefit.")
+    return figure
+
+
+def draw_roc(axis, scores, **look):
+    """Draw a ROC curve, empty without both classes, and the line of guessing."""
+    positive, points = manifest.positives(scores), ([], [])
+    if len(np.unique(positive)) == 2:
+        points = roc_curve(positive, scores.score, drop_intermediate=False)[:2]
+    axis.plot(*points, **look)  # oblique where scores are tied
+    axis.plot([0, 1], [0, 1], **GUESSING)
+    axis.set(xlabel="1 − specificity (false alarms)", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
+    axis.set_aspect("equal")
 
 
 def reach(rows):
@@ -196,38 +213,3 @@ def _share_axis(axis, lowest, label):
     axis.set_xlim(start, 1.005)
     axis.set_xlabel(label + (f"\n(axis starts at {start:.2f})" if start else ""))
     axis.grid(axis="x")
-
-
-@style.styled
-def calibration(curves, decision, prevalence, scores):
-    """Reliability: does a score of 0.8 mean 80 %? And the net benefit of acting on the scores.
-
-    curves: {name: `evaluation.reliability` table}. decision: `evaluation.decision_curves` at `prevalence`,
-    with columns of the same names. scores: the table that all are of.
-    """
-    figure, (left, right) = style.axes_mm(TWO_COLUMNS, 75, 1, 2)
-    left.plot([0, 1], [0, 1], **GUESSING, label="what it should be")
-    right.plot(decision.threshold, decision.everyone, color=COLOURS[1], lw=0.8, label="act on everyone")
-    right.axhline(0, color=COLOURS[0], lw=0.8, label="act on nobody")
-    missed = []
-    for (name, table), (marker, colour) in zip(curves.items(), LOOKS[::2], strict=False):
-        look = {"fmt": marker, "color": colour, "mfc": "white"}
-        left.errorbar(table.score, table.value, reach(table), **look, **DOTS, label=name)
-        right.plot(decision.threshold, decision[name], color=colour, label=f"act on the scores, {name}")
-        beside = ((table.score < table.low) | (table.score > table.high)).sum()
-        missed.append(f"{name}, {beside} of {len(table)} intervals miss the line of what it should be")
-    left.set(xlabel="mean score", ylabel="share that is positive", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    left.set_aspect("equal")
-    left.legend(title=f"{style.size_of(scores)},\n{table.images.min()}-{table.images.max()} a point")
-    right.set(xlabel="probability from which one would act", ylabel="net benefit")
-    right.set(ylim=(-0.1 * prevalence, 1.35 * prevalence), xlim=(0, decision.threshold.max()))
-    right.legend(loc="upper right", title=f"at a prevalence of {prevalence:.3g}")
-    style.letters((left, right))
-    middle = decision.loc[(decision.threshold - 0.5).abs().idxmin()]
-    benefits = [f"{style.number(middle[name])} {name}" for name in curves]
-    benefits += [f"{style.number(middle.everyone)} by acting on everyone"]
-    figure.set_label(
-        f"Left, share that is positive against mean score: {'; '.join(missed)}. Right, net benefit of acting "
-        f"from a probability of {middle.threshold:.2f}: {', '.join(benefits)}."
-    )
-    return figure

@@ -17,11 +17,9 @@ NETWORKS = {  # colours of the released networks that stand beside others, by th
 }
 GUESSING = {"color": GREY, "lw": 0.6, "ls": ":"}  # a line to compare with
 STYLE = {
-    "font.family": "sans-serif",
     "font.sans-serif": ["Arial", "Liberation Sans", "Arimo", "DejaVu Sans"],  # the first three: equal widths
     "font.size": 7,
     "axes.titlesize": 7,
-    "axes.labelsize": 7,
     "xtick.labelsize": 6,
     "ytick.labelsize": 6,
     "legend.fontsize": 6,
@@ -89,11 +87,6 @@ def sample_size(images, patients):
 def size_of(scores):
     """How many there are in a scores table."""
     return sample_size(len(scores), scores.patient.nunique())
-
-
-def number(value, form=".3f"):
-    """A number as text, also if it is not defined (NaN)."""
-    return "not defined" if value != value else format(value, form)
 
 
 def short(name):
