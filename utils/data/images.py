@@ -18,8 +18,8 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", "
 DECODED = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")  # by Pillow, whatever the file is called
 SIDE = 224  # pixels; pictures are kept squashed to SIDE x SIDE, as the public copies are
 COLOURED = 10  # grey levels between the channels, in the mean, from which a picture is in colour
-ALIKE = 3  # bits of the fingerprint by which copies of one picture differ, at most
-AHEAD = 256  # pictures read before they are asked for
+ALIKE = 3  # bits of the fingerprint: copies of one picture differ by 0-2, the nearest other picture by 4
+AHEAD = 128  # pictures read at a time
 NO_IMAGE = "this is not an image file (JPEG, PNG, TIFF, BMP, GIF, WebP and DICOM can be read)"
 # What Pillow has to say about a file is said here in our words, or does not matter.
 warnings.filterwarnings("ignore", module=r"PIL\b")
