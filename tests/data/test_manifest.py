@@ -66,7 +66,8 @@ def test_own_classes_are_counted_and_positive_as_the_manifest_says(public):
     assert counts.split.tolist() == sorted(counts.split, key=manifest.SPLITS.index)
     assert counts.images.sum() == 700 and counts.positive.eq(counts.label == "ill").all()
     own.loc[own.index[0], "positive"] = 1 - own.positive.iloc[0]
-    assert "either positive (1) or not (0)" in " ".join(manifest.problems(own))
+    (fault,) = manifest.problems(own)
+    assert "two labels, one positive (1) and one not (0)" in fault
 
 
 def test_problems_are_named(public):
@@ -76,27 +77,28 @@ def test_problems_are_named(public):
     table.loc[3, "fold"] = 10
     table.loc[4, "patient"] = ""
     text = " ".join(manifest.problems(table))
-    assert "1 paths stand there twice" in text and "CAT" in text
+    assert "1 paths stand there twice" in text and "CAT (0)" in text
     assert "0 to 9" in text and "1 rows have no path" in text
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"split": "test", "fold": -1}, "1 patients are in train and test"),
-        ({"fold": 7}, "1 patients are in two folds"),
-    ],
-)
-def test_a_patient_on_both_sides_is_refused(public, change, reason, tmp_path):
+@pytest.mark.parametrize("change", [{"split": "test", "fold": -1}, {"fold": 7}])
+def test_a_patient_on_both_sides_is_refused(public, change, tmp_path):
     table = public.copy()
     pair = table[table.patient == "IM-429"].index  # several images of one patient, all in one fold
     assert len(pair) > 1 and set(table.fold[pair]) not in ({-1}, {7})
-    for column, value in change.items():
-        table.loc[pair[0], column] = value
+    table.loc[pair[0], list(change)] = list(change.values())
     path = manifest.write(table, tmp_path / "m.csv")
-    with pytest.raises(ExplainedError, match=reason) as caught:
+    with pytest.raises(ExplainedError, match="1 patients are in two folds, or in train and test") as caught:
         manifest.read(path)
     assert str(path) in str(caught.value) and "cannot be used" in str(caught.value)
+
+
+def test_a_test_image_in_a_fold_is_refused(public):
+    table = public.copy()
+    table.loc[table.patient == table.patient[table.split == "test"].iloc[0], "fold"] = (
+        3  # it would be trained on
+    )
+    assert "those of test images -1" in " ".join(manifest.problems(table))
 
 
 def test_reading_says_what_is_wrong(tmp_path):

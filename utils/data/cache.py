@@ -5,7 +5,6 @@ problems. Behind it stands a seal, the SHA-256 of all before, which is compared 
 HDF5 can hang on a damaged file.
 """
 
-import functools
 import hashlib
 import io
 from pathlib import Path, PurePosixPath
@@ -19,9 +18,7 @@ from ..workspace import ExplainedError
 from . import images, manifest
 
 PREPROCESSING = "grey, exif-rotated, squashed to 224x224 by antialiased bilinear resizing; v1"
-# Bits of the fingerprint: copies of one picture differ by 0-2, the nearest other picture by 4.
-SAME_PICTURE = 6  # under its own name
-RECOGNISED = 3  # under an unknown name
+SAME_PICTURE = 6  # bits by which a picture under its own name may differ from its fingerprint
 SEAL = b"packed chest radiographs, sha256 of all before: "
 SEAL_SIZE = len(SEAL) + 64
 PROBLEMS = {
@@ -69,8 +66,9 @@ def read(path):
     n rows. present: bool [n], which rows hold a picture. problems, origin: see `write`. Raises ExplainedError
     if the file is not as it was written, or was written by another version.
     """
-    path, facts = Path(path), Path(path).stat()
-    if not _is_sealed(path, facts.st_ino, facts.st_size, facts.st_mtime_ns):
+    path = Path(path)
+    content = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+    if content[-SEAL_SIZE:].tobytes() != SEAL + _digest(content[:-SEAL_SIZE]):
         raise ExplainedError(f"{path} is damaged, or not a packed cache of this version.")
     with h5py.File(path) as file:
         if file.attrs["preprocessing"] != PREPROCESSING:
@@ -88,35 +86,19 @@ def explain(problems):
     return pd.DataFrame({"files": counts, "meaning": [PROBLEMS[kind] for kind in counts.index]})
 
 
-@functools.cache  # once in a session for a file that stays as it is
-def _is_sealed(path, inode, size, changed):
-    """Whether the seal at the end of a file is the digest of all before; 0.2 s for the public data set."""
-    if size < SEAL_SIZE:
-        return False
-    content = np.memmap(path, np.uint8, "r")
-    return content[-SEAL_SIZE:].tobytes() == SEAL + _digest(content[:-SEAL_SIZE])
-
-
 def _digest(content):
     """The SHA-256 of memory-mapped bytes, uint8 [n]: 64 hexadecimal digits, as bytes."""
     return hashlib.sha256(content).hexdigest().encode()
 
 
 def _fill(pixels, readers, table):
-    """Write each picture into its row of `pixels`.
-
-    Returns which rows hold one, bool [n], and the table of problems.
-    """
-    row_of_end = _rows_by_end(table.path)
+    """Write each picture into its row of `pixels`; return which rows hold one, bool [n], and the problems."""
     expected = images.stored(table.fingerprint)
     classes = {*manifest.CLASS_NAMES, *table.label}
-    present, named = np.zeros((2, len(table)), bool)  # named: a file has the row's name, whatever is in it
-    problems = []
+    rows = list(_rows_named(readers, table.path))
+    present, problems = np.zeros(len(table), bool), []
     pictures = images.read_many(list(readers.values()), "Reading radiographs")
-    for name, picture in zip(readers, pictures, strict=True):
-        row = next((row_of_end[end] for end in _ends(name) if end in row_of_end), None)
-        if row is not None:
-            named[row] = True
+    for name, row, picture in zip(readers, rows, pictures, strict=True):
         if isinstance(picture, ExplainedError):
             problems.append((name, f"unreadable: {picture}"))
             continue
@@ -128,8 +110,20 @@ def _fill(pixels, readers, table):
                 problem = f"wrong folder: it is used as {table.label[row]}"
         if problem:
             problems.append((name, problem))
-    problems += [(path, "missing") for path in table.path[~present & ~named]]
+    without_file = ~present & ~table.index.isin(rows)
+    problems += [(path, "missing") for path in table.path[without_file]]
     return present, pd.DataFrame(problems, columns=["path", "problem"])
+
+
+def _rows_named(files, paths):
+    """The row that the name of each file tells, or None: by its path, or by a name that stands there once."""
+    names = paths.str.rpartition("/")[2]
+    rows = {name: row for row, name in names[~names.duplicated(keep=False)].items()}
+    rows |= {path: row for row, path in paths.items()}
+    for file in files:
+        parts = PurePosixPath(file).parts
+        ends = ["/".join(parts[start:]) for start in range(len(parts))]  # a/b/c.png, b/c.png, c.png
+        yield next((rows[end] for end in ends if end in rows), None)
 
 
 def _place(row, bits, present, paths):
@@ -141,23 +135,8 @@ def _place(row, bits, present, paths):
     if row is not None:
         return row, "" if bits[row] <= SAME_PICTURE else "changed: not the picture the manifest describes"
     free = np.where(present, 64, bits)  # of exact duplicates, the next free row
-    if free.min() <= RECOGNISED:
+    if free.min() <= images.ALIKE:
         return free.argmin(), ""
-    if bits.min() <= RECOGNISED:
+    if bits.min() <= images.ALIKE:
         return None, f"duplicate: the same picture as {paths[bits.argmin()]}"
     return None, "extra: the manifest has no such radiograph"
-
-
-def _ends(path):
-    """The ends of a path that may name a radiograph, the longest first: a/b/c.png, b/c.png, c.png."""
-    parts = PurePosixPath(path).parts
-    return ["/".join(parts[start:]) for start in range(len(parts))]
-
-
-def _rows_by_end(paths):
-    """{end of a path: its row}, without the ends that several paths share."""
-    rows = {}
-    for row, path in enumerate(paths):
-        for end in _ends(path):
-            rows.setdefault(end, []).append(row)
-    return {end: those[0] for end, those in rows.items() if len(those) == 1}

@@ -43,11 +43,9 @@ def read(raw):
         data = pydicom.dcmread(io.BytesIO(raw), force=True)
         _check(data)
         if "TransferSyntaxUID" not in data.file_meta:  # as in files without preamble
-            data.file_meta.TransferSyntaxUID = {  # implicit types, little-endian
-                (True, True): pydicom.uid.ImplicitVRLittleEndian,
-                (False, True): pydicom.uid.ExplicitVRLittleEndian,
-                (False, False): pydicom.uid.ExplicitVRBigEndian,
-            }[data.original_encoding]
+            with_types = not data.original_encoding[0]
+            syntax = pydicom.uid.ExplicitVRLittleEndian if with_types else pydicom.uid.ImplicitVRLittleEndian
+            data.file_meta.TransferSyntaxUID = syntax
         values = data.pixel_array
         grey = pixels.apply_voi_lut(pixels.apply_modality_lut(values, data), data).astype(np.float64)
     except ExplainedError:

@@ -1,9 +1,9 @@
 """Is this picture like the radiographs that a run was trained on?
 
-A network answers any picture, a photograph or a black one, too. The gate knows what training radiographs
-look like: the main patterns of their thumbnails (principal components), how bright, contrasty and sharp they
-are, and on which side the heart lies. A picture that lies outside what nearly all of them show is called
-unlike, with a reason. The gate knows nothing about illness and does not use the network.
+A network answers any picture, a photograph or a black one, too. The gate knows how training radiographs look:
+the main patterns of their thumbnails (principal components), their brightness, contrast and sharpness, and on
+which side the heart lies. A picture outside what nearly all of them show is called unlike, with a reason. The
+gate knows nothing about illness and does not use the network.
 """
 
 from dataclasses import dataclass, replace
@@ -53,18 +53,16 @@ class Gate:
         """How far pictures are from training radiographs: uint8 [n, 224, 224] -> float [n, 5].
 
         Columns: distance in the main patterns and in tone (Mahalanobis, per dimension), what the patterns
-        leave over, that again relative to the picture on its head, log odds of being mirrored. rows: of
-        which pictures; of all if None.
+        leave over, that relative to the picture on its head, log odds of being mirrored.
         """
         thumbnails, tones = describe(pixels, rows)
-        weights, left_over = project(thumbnails, self.mean, self.patterns)
-        _, left_over_turned = project(thumbnails[:, ::-1], self.mean, self.patterns)
+        weights, rest = project(thumbnails, self.mean, self.patterns)
+        _, rest_turned = project(thumbnails[:, ::-1], self.mean, self.patterns)
         near = np.sqrt(((weights / self.spread) ** 2).mean(1))
-        rest, rest_turned = (np.sqrt((each**2).mean(1)) / self.rest for each in (left_over, left_over_turned))
         off = tones - self.tone_mean
         tone = np.sqrt(np.einsum("ij,jk,ik->i", off, self.tone_inverse, off).clip(0) / off.shape[1])
-        on_its_head = rest / np.maximum(rest_turned, 1e-6)
-        return np.stack([near, tone, rest, on_its_head, -thumbnails @ self.mirror], axis=1)
+        mirrored = -thumbnails @ self.mirror
+        return np.stack([near, tone, rest / self.rest, rest / rest_turned, mirrored], axis=1)
 
     def unlike(self, pictures):
         """Whether pictures are unlike training radiographs: uint8 [n, 224, 224] -> bool [n]."""
@@ -73,13 +71,14 @@ class Gate:
     def reasons(self, pictures):
         """Why pictures are unlike training radiographs, one text each; empty for those that are like them."""
         over = self.measures(pictures) > self.limits
-        texts = [UNLIKE_IN_TONE if row[1] and row.sum() == 1 else UNLIKE if row.any() else "" for row in over]
-        for row in np.flatnonzero(over.any(1)):
-            for changed, hint in changes(pictures[[row]]).values():
-                if not self.unlike(changed).any():
-                    texts[row] = hint
-                    break
-        return texts
+        reasons = np.where(over.any(1), UNLIKE, "").astype(object)
+        reasons[over[:, 1] & (over.sum(1) == 1)] = UNLIKE_IN_TONE
+        unlike = np.flatnonzero(over.any(1))
+        for changed, hint in reversed(
+            changes(pictures[unlike]).values()
+        ):  # so that the first that helps stays
+            reasons[unlike[~self.unlike(changed)]] = hint
+        return list(reasons)
 
     def save(self, run):
         """Keep the gate in the folder of a run."""
@@ -111,15 +110,14 @@ def fit(pixels, training):
         return None
     thumbnails, tones = describe(pixels, fitted)
     mean = thumbnails.mean(0)
-    patterns = np.linalg.svd(thumbnails - mean, full_matrices=False)[2][:PATTERNS]
-    patterns = patterns.astype(np.float16).astype(np.float32)  # as they are stored
-    weights, left_over = project(thumbnails, mean, patterns)
+    patterns = np.linalg.svd(thumbnails - mean, full_matrices=False)[2][:PATTERNS].astype(np.float16)
+    weights, rest = project(thumbnails, mean, patterns)
     covariance = np.cov(tones.T) + 1e-4 * np.eye(len(TONES))
     gate = Gate(
         mean=mean,
-        patterns=patterns.astype(np.float16),
+        patterns=patterns,
         spread=weights.std(0),
-        rest=np.sqrt((left_over**2).mean()),
+        rest=np.sqrt((rest**2).mean()),
         tone_mean=tones.mean(0),
         tone_inverse=np.linalg.inv(covariance),
         mirror=_mirror(thumbnails).astype(np.float16),
@@ -132,7 +130,7 @@ def fit(pixels, training):
 
 def _mirror(thumbnails):
     """Weights that tell thumbnails [n, 256] from mirrored ones: float [256], by logistic regression."""
-    mirrored = thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(len(thumbnails), -1)
+    mirrored = thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(thumbnails.shape)
     model = LogisticRegression(C=0.2, fit_intercept=False, max_iter=2000)
     model.fit(np.concatenate([thumbnails, mirrored]), np.repeat([1, 0], len(thumbnails)))
     return model.coef_[0]
@@ -148,27 +146,25 @@ def rates(gate, pictures):
 
 
 def project(thumbnails, mean, patterns):
-    """Weights of the patterns in thumbnails, and what they leave over: float [n, 16], float [n, 256]."""
+    """Weights of the patterns in thumbnails, and what they leave over (root mean square): [n, 16], [n]."""
     off = thumbnails - mean
     weights = off @ patterns.T
-    return weights, off - weights @ patterns
+    return weights, np.sqrt(((off - weights @ patterns) ** 2).mean(1))
 
 
 def describe(pixels, rows=None):
     """Thumbnails standardised to mean 0 and deviation 1, and tones: float [n, 256], float [n, 11].
 
-    pixels: uint8 [any, 224, 224]. rows: which of them, in their order in `pixels`; all if None. They are read
-    a few at a time, so that a packed file of any size needs little memory. The columns of tones are TONES:
-    mean grey-level difference from left to right, from top to bottom, to the neighbours (logarithms); five
-    quantiles, in units of 64 greys; deviation of a thumbnail's greys (logarithm); shares of black and of
-    white (square roots).
+    pixels: uint8 [any, 224, 224], read a few at a time, so that packed files of any size need little memory.
+    rows: which of them; all if None. The columns of tones are TONES: mean grey-level difference from left to
+    right, from top to bottom, to the neighbours (logarithms); five quantiles, in units of 64 greys; deviation
+    of a thumbnail's greys (logarithm); shares of black and of white (square roots).
     """
-    rows = np.arange(len(pixels)) if rows is None else np.sort(rows)
+    rows = np.arange(len(pixels)) if rows is None else rows
     batches = np.split(rows, range(BATCH, len(rows), BATCH))
     if len(rows) > 1000:
         batches = workspace.progress(batches, "Measuring radiographs", BATCH)
-    parts = [_describe(pixels[batch]) for batch in batches]
-    thumbnails, tones = zip(*parts, strict=True)
+    thumbnails, tones = zip(*(_describe(pixels[batch]) for batch in batches), strict=True)
     return np.concatenate(thumbnails), np.concatenate(tones)
 
 

@@ -1,13 +1,12 @@
 """The table of radiographs: one row per image, the only source of split, label, patient and fold.
 
-Columns: path (relative, as in the public archive), split (official: train, val, test),
-fold (0-9 for train and val, grouped by patient; -1 for test), label (NORMAL or PNEUMONIA),
-subtype (the collection the name tells: IM, NORMAL2-IM, bacteria, virus), patient, and
-fingerprint (16 hexadecimal digits, see `images.fingerprint`). The patient is a proxy read from the
-file name, collection and number, for the four collections are counted independently.
+Columns: path (relative, as in the public archive), split (official: train, val, test), fold (0-9 for train
+and val, grouped by patient; -1 for test), label (NORMAL or PNEUMONIA), subtype (the collection that the file
+name tells: IM, NORMAL2-IM, bacteria, virus), patient (collection and number in the file name, for each
+collection counts its own), and fingerprint (16 hexadecimal digits, see `images.fingerprint`).
 
-The positive class is PNEUMONIA = 1, everywhere in this project. A manifest of own data has other
-class names and one more column, positive (0 or 1).
+The positive class is PNEUMONIA = 1, everywhere in this project. A manifest of own data has other class names
+and one more column, positive (0 or 1).
 """
 
 import numpy as np
@@ -25,41 +24,39 @@ PUBLIC = workspace.PROJECT / "data_manifest.csv"
 
 
 def complete(table, fingerprints):
-    """The manifest of a table with path, split, label, subtype and patient: with fingerprints and folds.
+    """The manifest of a table with path, split, label, subtype and patient, in the order of the paths.
 
-    fingerprints: uint64 [n], in the order of the rows. Rows are put in the order of their paths.
+    fingerprints: uint64 [n], in the order of the rows.
     """
     table["fingerprint"] = [f"{int(value):016x}" for value in fingerprints]
     table = table.sort_values("path", ignore_index=True)
     table["fold"] = -1
-    for fold, (_, held_out) in enumerate(divide(table[table.split != "test"], FOLDS)):
-        table.loc[held_out, "fold"] = fold
+    for fold, rows in enumerate(divide(table[table.split != "test"], FOLDS)):
+        table.loc[rows, "fold"] = fold
     return table[columns(table)]
 
 
 def divide(table, parts):
-    """(rest, held out) row labels of `parts` divisions, stratified by subtype, grouped by patient."""
+    """The row labels of each of `parts` parts, stratified by subtype, grouped by patient."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     if table.patient.nunique() < 2 * parts:
         raise ExplainedError(f"Only {table.patient.nunique()} patients; at least {2 * parts} are needed.")
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=0)
-    for rest, held_out in splitter.split(table.index, table.subtype, table.patient):
-        yield table.index[rest], table.index[held_out]
+    for _, rows in splitter.split(table.index, table.subtype, table.patient):
+        yield table.index[rows]
 
 
 def read(path=PUBLIC):
-    """Read a manifest, a path or an open file, and check that it can be relied on; raises ExplainedError."""
-    name = getattr(path, "name", path) if hasattr(path, "read") else path
+    """The checked manifest of a path, or an open file with a name; raises ExplainedError."""
+    name = path.name if hasattr(path, "read") else path
     try:
         table = from_csv(path)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise ExplainedError(f"{name} cannot be read as a manifest, a CSV file in UTF-8: {error}") from None
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
+    if missing := [column for column in COLUMNS if column not in table]:
         raise ExplainedError(f"{name} has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
-    faults = problems(table)
-    if faults:
+    if faults := problems(table):
         raise ExplainedError(f"{name} cannot be used: " + " ".join(faults))
     return table[columns(table)]
 
@@ -72,24 +69,24 @@ def from_csv(file):
 
 def problems(table):
     """Sentences that say what is wrong with a manifest; an empty list means nothing."""
-    faults = []
-    if table.path.duplicated().any():
-        faults.append(f"{table.path.duplicated().sum()} paths stand there twice.")
+    twice = table.path.duplicated().sum()
     empty = (table[["path", "label", "patient"]] == "").any(axis=1).sum()
-    if empty:
-        faults.append(f"{empty} rows have no path, label or patient.")
-    if not table.fold.between(-1, FOLDS - 1).all():
-        faults.append(f"A fold must be a number from 0 to {FOLDS - 1}, or -1 for test.")
-    if "positive" in table:
-        if table.groupby("label").positive.nunique().gt(1).any() or table.label.nunique() > 2:
-            faults.append("There must be two labels, each either positive (1) or not (0).")
-    elif strange := sorted(set(table.label) - set(CLASS_NAMES)):
-        faults.append(f"Unknown labels: {', '.join(map(str, strange))}.")
-    for where, part in (("train and test", table.split == "test"), ("two folds", table.fold)):
-        shared = part.groupby(table.patient).nunique().gt(1).sum()
-        if shared:
-            faults.append(f"{shared} patients are in {where}.")
-    return faults
+    is_test = table.split == "test"
+    no_fold = ~table.fold.between(np.where(is_test, -1, 0), np.where(is_test, -1, FOLDS - 1))
+    torn = table.groupby("patient").fold.nunique().gt(1).sum()
+    named = pd.DataFrame({"label": table.label, "positive": positives(table)}).drop_duplicates()
+    names = ", ".join(f"{label} ({value})" for label, value in named.itertuples(index=False))
+    faults = [
+        (twice, f"{twice} paths stand there twice."),
+        (empty, f"{empty} rows have no path, label or patient."),
+        (no_fold.any(), f"Folds must be 0 to {FOLDS - 1}; those of test images -1."),
+        (torn, f"{torn} patients are in two folds, or in train and test."),
+        (
+            named.label.duplicated().any() or named.positive.duplicated().any(),
+            f"There must be two labels, one positive (1) and one not (0), and not {names}.",
+        ),
+    ]
+    return [sentence for wrong, sentence in faults if wrong]
 
 
 def write(table, path):
@@ -152,23 +149,16 @@ def counts(table):
 
 
 def sample(table, per_group):
-    """For quick runs: at most `per_group` development rows per fold and class, and all test rows."""
-    development = table[table.fold >= 0]
+    """For quick runs: `per_group` development rows per fold and class, evenly spread, and all test rows."""
     parts = [table[table.fold < 0]]
-    for _, group in development.groupby(["fold", "label"]):
-        places = np.linspace(0, len(group) - 1, min(per_group, len(group))).astype(int)  # evenly spread
+    for _, group in table[table.fold >= 0].groupby(["fold", "label"]):
+        places = np.linspace(0, len(group) - 1, min(per_group, len(group))).astype(int)
         parts.append(group.iloc[places])
     return pd.concat(parts).sort_index()
 
 
 def few_patients(table, most, seed=0):
-    """Some patients with all their rows: about `most` rows of each class, the same ones for the same seed.
-
-    Patients are taken in random order until a class has `most` rows, or all it has.
-    """
+    """Patients with all their rows, in random order until a class has `most` rows, or all it has."""
     patients = table.patient.unique()
     order = table.patient.map(pd.Series(np.random.default_rng(seed).permutation(len(patients)), patients))
     return table[order.groupby(positives(table)).rank(method="min") <= most]
-
-
-draw = few_patients  # the old name

@@ -21,16 +21,14 @@ def patient_keys(table):
 
     Returns a table: patient key, shared, why. Own data have one key only.
     """
-    test = table.split == "test"
 
     def shared(keys):
-        in_test = test[keys.index]
-        return len(set(keys[in_test]) & set(keys[~in_test]))
+        test = table.split[keys.index] == "test"
+        return len(set(keys[test]) & set(keys[~test]))
 
-    own_data = "positive" in table
-    why = "the patients of your manifest" if own_data else "one counter a collection"
-    rows = [("collection and number (ours)", shared(table.patient), why)]
-    if not own_data:
+    if "positive" in table:
+        rows = [("collection and number (ours)", shared(table.patient), "the patients of your manifest")]
+    else:
         number = table.patient.str.extract(r"(\d+)$")[0]
         ill = table.subtype.isin(["bacteria", "virus"])
         persons, merged = shared(number[ill]), shared(number[~ill])
@@ -38,7 +36,7 @@ def patient_keys(table):
             ("person number without the pathogen", persons, "bacteria and virus are counted separately"),
             ("IM and NORMAL2-IM merged", merged, "the two collections are counted separately"),
             ("the first two added", persons + merged, "a published 'leak'"),
-            *rows,
+            ("collection and number (ours)", shared(table.patient), "one counter a collection"),
         ]
     return pd.DataFrame(rows, columns=["patient key", "shared", "why"])
 
@@ -59,24 +57,24 @@ def sibling_rate(table):
 
 def duplicates(pixels, table):
     """Groups of radiographs with identical pixels: a table of their splits, labels and paths."""
-    digests = pd.Series([hash(pixels[row].tobytes()) for row in table.index], table.index)
-    copies = table[digests.duplicated(keep=False)]
-    rows = []
-    for _, group in copies.groupby(digests, sort=False):
-        splits, labels = (", ".join(sorted(set(group[column]))) for column in ("split", "label"))
-        rows.append((splits, labels, list(group.path)))
+    contents = pd.Series([hash(pixels[row].tobytes()) for row in table.index], table.index)
+    groups = table[contents.duplicated(keep=False)].groupby(contents, sort=False)
+    rows = [(_names(group.split), _names(group.label), list(group.path)) for _, group in groups]
     return pd.DataFrame(rows, columns=["splits", "labels", "paths"])
+
+
+def _names(values):
+    return ", ".join(sorted(set(values)))
 
 
 def picture_clues(pixels, table):
     """Clues that need no look at the lungs: {name: float [n, features]}, rows as in `table`."""
     pictures = [np.asarray(pixels[row]) for row in table.index]
+    thumbnails = [images.squash(picture, 8).ravel() for picture in pictures]
     return {
         "stretch (squash detector)": images.stretch(pictures)[:, None],
         "borders only": np.stack([_border(picture) for picture in pictures]),
-        "8 x 8 thumbnail": np.stack([images.squash(picture, 8).ravel() for picture in pictures]).astype(
-            float
-        ),
+        "8 x 8 thumbnail": np.stack(thumbnails).astype(float),
         "mean brightness": np.array([[picture.mean()] for picture in pictures]),
     }
 
@@ -102,21 +100,17 @@ def file_clues(facts):
 def read_file_facts(readers, table):
     """Facts of the original files (`images.file_facts`) beside their manifest rows, and whose they are.
 
-    readers: `sources.open_files`; the files that `table` names are measured. Copies that somebody resized
-    have lost the facts, and then those of 1,706 originals are taken that ship with the project. Returns a
-    table and a sentence.
+    readers: `sources.open_files`. Copies that somebody resized have lost the facts, and then those of 1,706
+    originals are taken that ship with the project. Returns a table and a sentence.
     """
-    names = table.path.str.rpartition("/")[2]
-    wanted = set(names) if names.is_unique else set()  # files are found by name, whatever their folder
-    rows = {}
-    for path, reader in readers.items():
-        name = path.rpartition("/")[2]
-        if name in wanted:
-            rows[name] = images.file_facts(reader())
-    measured = pd.DataFrame.from_dict(rows, orient="index")
+    files = {path.rpartition("/")[2]: reader for path, reader in readers.items()}
+    names = table.path.str.rpartition("/")[2]  # files are found by name, whatever their folder
+    known = names[names.isin(files) & names.is_unique]
+    measured = pd.DataFrame([images.file_facts(files[name]()) for name in known], known.index)
     if len(measured) and measured.width.nunique() > len(measured) / 10:
-        measured = table.merge(measured, left_on=names, right_index=True)
-        return measured, f"File facts measured on your {len(measured):,} original files."
+        return table.join(
+            measured, how="inner"
+        ), f"File facts measured on your {len(measured):,} original files."
     shipped = pd.read_csv(FILE_FACTS).merge(manifest.read(), on="path", validate="one_to_one")
     return shipped, f"File facts from {len(shipped):,} original files, measured for this project."
 
@@ -133,16 +127,15 @@ def aucs(clues, table):
     test: the same for test images, predicted by one fit on all development images. Returns clue, train,
     test and the numbers of images; the AUC of images of one class only is NaN.
     """
-    ill = manifest.positives(table)
-    fold = table.fold.to_numpy()
+    ill, fold = manifest.positives(table), table.fold.to_numpy()
     known, test = fold >= 0, fold < 0
     rows = []
     for name, values in workspace.progress(clues.items(), "Trying clues"):
-        development = values[known], ill[known]
-        each_fold = {"groups": fold[known], "cv": LeaveOneGroupOut()}
-        inside = cross_val_predict(classifier(), *development, **each_fold, method="predict_proba")[:, 1]
-        outside = classifier().fit(*development).predict_proba(values)[test, 1]
-        rows.append((name, _auc(ill[known], inside), _auc(ill[test], outside), known.sum(), test.sum()))
+        x, y = values[known], ill[known]
+        by_fold = {"groups": fold[known], "cv": LeaveOneGroupOut(), "method": "predict_proba"}
+        inside = cross_val_predict(classifier(), x, y, **by_fold)[:, 1]
+        outside = classifier().fit(x, y).predict_proba(values)[test, 1]
+        rows.append((name, _auc(y, inside), _auc(ill[test], outside), known.sum(), test.sum()))
     return pd.DataFrame(rows, columns=["clue", "train", "test", "n train", "n test"])
 
 

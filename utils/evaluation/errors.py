@@ -18,25 +18,19 @@ TONE = "tone like the other class"
 def facts(scores, radiographs=None, readers=None):
     """What is known of scored radiographs: {kind: table}, a row for each of them, a column for each fact.
 
-    Kinds: "picture" (needs the Radiographs that were scored), see `_of_pictures`; "file", see
-    `shortcuts.read_file_facts` (readers: `sources.open_files`); "number", the patients' numbers, a column
-    for each subtype, if every patient's key ends in one. What is not known is NaN, or left out.
+    Kinds: "picture", see `_of_pictures` (radiographs: those that were scored); "file", see
+    `shortcuts.read_file_facts` (readers: `sources.open_files`); "number", the patients' numbers, a column for
+    each subtype, if every patient's key ends in one. What is not known is NaN, or left out.
     """
     keys = ["path", "patient"]  # the phantom has paths of the public data set, but other patients
     files, _ = shortcuts.read_file_facts(readers or {}, scores)
     files = scores[keys].merge(files.drop_duplicates(keys), "left", on=keys)
+    files = {"file: width / height": files.width / files.height, "file: size in kB": files.bytes / 1000}
     number = pd.to_numeric(scores.patient.str.extract(r"(\d+)$")[0])
     subtypes = sorted(set(scores.subtype)) if number.notna().all() else []
-    known = {
-        "picture": _of_pictures(radiographs).reindex(scores.path) if radiographs else pd.DataFrame(),
-        "file": pd.DataFrame(
-            {"file: width / height": files.width / files.height, "file: size in kB": files.bytes / 1000}
-        ),
-        "number": pd.DataFrame(
-            {f"patient number in {s}": number.where(scores.subtype == s) for s in subtypes}
-        ),
-    }
-    return {kind: table.dropna(axis=1, how="all").reset_index(drop=True) for kind, table in known.items()}
+    numbers = {f"patient number in {name}": number.where(scores.subtype == name) for name in subtypes}
+    pictures = _of_pictures(radiographs).reindex(scores.path) if radiographs else pd.DataFrame()
+    return {"picture": pictures, "file": pd.DataFrame(files), "number": pd.DataFrame(numbers)}
 
 
 def _of_pictures(radiographs):
@@ -44,40 +38,38 @@ def _of_pictures(radiographs):
 
     framing: mean grey-level difference from left to right over that from top to bottom; a picture taken wide
     and squashed has more. brightness: median grey, 0-255. contrast: deviation of the greys of a thumbnail.
-    sharpness: mean difference to the neighbours, over contrast. TONE: of a negative radiograph, the
-    probability of the positive class by a logistic regression on its standardised grey-level quantiles and
-    its sharpness alone, fitted on development images; of a positive one, 1 minus that.
+    sharpness: mean difference to the neighbours, over contrast. TONE: the probability of the other class by
+    a logistic regression on standardised grey-level quantiles and sharpness, fitted on development images.
     """
     table = radiographs.table.sort_index()
     _, tones = gate.describe(radiographs.pixels, table.index.to_numpy())
-    tones = pd.DataFrame(tones, columns=gate.TONES)
+    tones = pd.DataFrame(tones, columns=gate.TONES, index=table.path)
     contrast, quantiles = np.exp(tones.contrast) - 1, 64 * tones.filter(like="%")
-    known = pd.DataFrame(
+    sharpness = np.exp(tones.fine) / np.maximum(contrast, 1)
+    standardised = quantiles.sub(quantiles.mean(axis=1), axis=0).div(np.maximum(contrast, 1), axis=0)
+    inputs = np.column_stack([standardised, np.log(sharpness)])  # float [n, 6]
+    ill, development = manifest.positives(table), (table.split != "test").to_numpy()
+    model = shortcuts.classifier().fit(inputs[development], ill[development])
+    looks_ill = model.predict_proba(inputs)[:, 1]
+    return pd.DataFrame(
         {
             "framing": np.exp(tones.across - tones.down),
             "brightness": quantiles["50 %"],
             "contrast": contrast,
-            "sharpness": np.exp(tones.fine) / np.maximum(contrast, 1),
+            "sharpness": sharpness,
+            TONE: np.where(ill, 1 - looks_ill, looks_ill),
         }
     )
-    standardised = quantiles.sub(quantiles.mean(axis=1), axis=0).div(np.maximum(contrast, 1), axis=0)
-    inputs = np.column_stack([standardised, np.log(known.sharpness)])  # float [n, 6]
-    ill, development = manifest.positives(table), (table.split != "test").to_numpy()
-    if len(set(ill[development])) == 2:
-        model = shortcuts.classifier().fit(inputs[development], ill[development])
-        looks_ill = model.predict_proba(inputs)[:, 1]
-        known[TONE] = np.where(ill, 1 - looks_ill, looks_ill)
-    return known.set_index(pd.Index(table.path))
 
 
 def rates(scores, threshold, facts):
     """Error rates of groups of scored radiographs, each of one class, with 95 % intervals.
 
-    facts: see there. Groups: each class; each subtype; and, within a class, PARTS groups of about equal
-    count by each fact (by patient numbers, groups of about BLOCK images), if these have FEWEST images each.
-    Returns a row for each group: kind (class, subtype, or that of the fact), fact, label, part (0, 1, .. in
-    the order of the fact), from, to (range of the fact), images, patients, errors (counts), value, low, high
-    (the share of wrong answers, see `intervals.shares`).
+    Groups: each class; each subtype; and, within a class, PARTS groups of about equal count by each of the
+    `facts` (by patient numbers, groups of about BLOCK images), if these have FEWEST images each. Returns a
+    row for each group: kind (class, subtype, or that of the fact), fact, label, part (0, 1, .. in the order
+    of the fact), from, to (its range), images, patients, errors (counts), value, low, high (the share of
+    wrong answers, see `intervals.shares`).
     """
     rows, members = zip(*_groups(scores, facts), strict=True)
     members = np.stack(members, axis=1)  # bool [n, groups]

@@ -99,8 +99,7 @@ def _complete(table, fingerprints, positive):
         raise ExplainedError(f"No patient is known for {len(unknown)} images, for example {unknown.iloc[0]}.")
     table = table.assign(subtype=table.label, positive=(table.label == positive).astype(int))
     if not (table.split == "test").any():
-        _, held_out = next(manifest.divide(table, 5))
-        table.loc[held_out, "split"] = "test"
+        table.loc[next(manifest.divide(table, 5)), "split"] = "test"
     table = manifest.complete(table, fingerprints)
     faults = manifest.problems(table)
     if faults:
