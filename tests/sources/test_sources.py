@@ -60,7 +60,7 @@ def test_places_are_tried_in_this_order(tmp_path, phantom_folder, monkeypatch):
     shutil.copytree(phantom_folder, tmp_path / "chest_xray")
     assert kinds(ws) == ["folder", "zip", "download", "phantom"]
     sources.load(ws)
-    assert kinds(ws) == ["cache", "folder", "zip", "download", "phantom"]
+    assert kinds(ws) == ["cache", "folder", "zip", "download"]  # no phantom where there were real ones
     assert kinds(replace(ws, data=phantom_folder)) == ["folder"]  # the user's word: nothing else is tried
     with pytest.raises(ExplainedError, match=r"There is nothing at .*typo. Correct DATA"):
         sources.load(replace(ws, data=tmp_path / "typo"))
