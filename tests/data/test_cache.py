@@ -134,7 +134,7 @@ def test_a_file_that_ends_in_zeros_stops_nothing_and_is_made_again(phantom_folde
     path.write_bytes(content[:-4096] + bytes(4096))
     assert sources.find(make_workspace(tmp_path)).where == path  # as each notebook's setup does
     said = start_loading(tmp_path, phantom_folder).communicate(timeout=100)[0].splitlines()
-    assert said == [f"{path} is damaged, or of another version. It is written again.", str(len(before.table))]
+    assert said == [str(len(before.table))]
     assert path.read_bytes() == content
 
 
@@ -200,7 +200,7 @@ def test_a_damaged_file_is_named_and_passed_over(packed, phantom_folder, tmp_pat
     assert f"{home}/cache/bad.h5 is damaged" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "scratch/cache").iterdir()] == ["good.h5"]
     (home / "cache/good.h5").unlink()
-    with pytest.raises(ExplainedError, match=r"bad\.h5 .* Delete this file and run notebook 01"):
+    with pytest.raises(ExplainedError, match="Nothing usable is left"):
         sources.load(ws)  # the phantom is no answer where radiographs were meant
     shutil.copytree(phantom_folder, home / "chest_xray")
     assert len(sources.load(ws).table) == count

@@ -121,7 +121,6 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setattr(httplib2, "Http", Redirected)
     monkeypatch.setattr(googleapiclient.http, "time", SimpleNamespace(sleep=local.pauses.append))
     monkeypatch.setattr(drive, "CHUNK", CHUNK)
-    monkeypatch.setenv("GDRIVE_NON_INTERACTIVE", "1")
     account = {"type": "authorized_user", "client_id": "me", "client_secret": "x", "refresh_token": "y"}
     (tmp_path / "adc.json").write_text(json.dumps(account))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "adc.json"))
@@ -209,7 +208,7 @@ def test_what_is_not_there_not_a_file_or_not_allowed_any_more_gets_words(server,
     with pytest.raises(ExplainedError, match="data is a folder, shortcut or Google document"):
         drive.fetch(server.add(title="data"), tmp_path / "x.zip")
     server.revoked = True
-    with pytest.raises(ExplainedError, match=r"sign-in has expired.*invalid_grant"):
+    with pytest.raises(ExplainedError, match=r"tick every box.*invalid_grant"):
         drive.fetch(server.add(), tmp_path / "x.zip")
 
 
@@ -229,12 +228,6 @@ def test_without_a_way_to_sign_in_the_next_click_is_named(server, tmp_path, monk
     with pytest.raises(ExplainedError, match="tick every box"):
         drive.fetch("no-such-file-1", tmp_path / "x.zip")
     monkeypatch.delitem(sys.modules, "google.colab")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ExplainedError, match=r"download the file by hand.*client_secrets\.json"):
-        drive.fetch("no-such-file-1", tmp_path / "x.zip")
-    for name in [name for name in sys.modules if name.startswith("pydrive2")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "path", [])  # PyDrive2 is not installed, as in TPU runtimes
     with pytest.raises(ExplainedError, match="download the file by hand"):
         drive.fetch("no-such-file-1", tmp_path / "x.zip")
 
@@ -247,7 +240,7 @@ class MessageError(Exception):
     ("failure", "words"),
     [
         (NotImplementedError("google.colab.drive is unsupported in this environment."), "in Colab only"),
-        (ValueError("Mountpoint must not already contain files"), "Save what is there"),
+        (ValueError("Mountpoint must not already contain files"), "Save what this runtime"),
         (ValueError("mount failed"), "Disconnect and delete runtime"),
         (ValueError("mount failed: timeout during initial read of root folder"), "thousands"),
         (type("TIMEOUT", (Exception,), {})("Timeout exceeded.\n<pexpect>"), "thousands"),

@@ -60,7 +60,7 @@ def test_places_are_tried_in_this_order(tmp_path, phantom_folder, monkeypatch):
     shutil.copytree(phantom_folder, tmp_path / "chest_xray")
     assert kinds(ws) == ["folder", "zip", "download", "phantom"]
     sources.load(ws)
-    assert kinds(ws) == ["cache", "folder", "zip", "download", "phantom"]
+    assert kinds(ws) == ["cache", "folder", "zip", "download"]  # no phantom where there were real ones
     assert kinds(replace(ws, data=phantom_folder)) == ["folder"]  # the user's word: nothing else is tried
     with pytest.raises(ExplainedError, match=r"There is nothing at .*typo. Correct DATA"):
         sources.load(replace(ws, data=tmp_path / "typo"))
@@ -215,19 +215,3 @@ def test_own_data_that_cannot_be_described_gets_words(own_folder, positive, pati
     with pytest.raises(ExplainedError, match=words):
         own_data.describe(own_folder, positive, patient)
     assert not (own_folder / "data_manifest.csv").exists()
-
-
-def test_bacterial_against_viral_keeps_pictures_patients_split_and_folds(radiographs, tmp_path):
-    packed = own_data.bacterial_or_viral(radiographs, tmp_path / "two.zip")
-    own = sources.load(make_workspace(tmp_path / "home", packed, quick=False))
-    ill = radiographs.table[radiographs.table.label == "PNEUMONIA"]
-    assert own.problems.empty and own.synthetic and len(own.table) == len(own.listed) == len(ill)
-    assert [name for name, _ in manifest.classes(own.table)] == ["virus", "bacteria"]
-    assert (manifest.positives(own.table) == ill.path.str.contains("bacteria")).all()
-    for column in ("patient", "split", "fold", "fingerprint"):
-        assert own.table[column].tolist() == ill[column].tolist()
-    np.testing.assert_array_equal(own.pixels[own.table.index], radiographs.pixels[ill.index])
-    with pytest.raises(ExplainedError, match="the public data set does"):
-        healthy = radiographs.table[radiographs.table.label == "NORMAL"]
-        own_data.bacterial_or_viral(replace(radiographs, table=healthy), tmp_path / "none.zip")
-    assert not (tmp_path / "none.zip").exists()

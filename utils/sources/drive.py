@@ -11,26 +11,26 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from ..workspace import DRIVE, ExplainedError, in_colab, whole
+from ..workspace import DRIVE, ExplainedError, whole
 
 CHUNK = 16 * 2**20  # bytes per request: all that is lost when the connection drops, and all that memory holds
 RETRIES = 6  # of one request, after longer and longer pauses: about a minute in all
 BUSY = "Google or your connection does not work at the moment. Run this cell again."
-RESTART = "Choose Runtime > Disconnect and delete runtime, and run this notebook again."
 ADVICE = {  # words of a failure: what to do; the first that fits
     "HttpError 5": BUSY,
-    "unsupported in|no module|client.secrets|non.interactive": (
+    "unsupported in|no module": (
         "That works in Colab only, on a CPU or GPU. Elsewhere, download the file by hand, and give its path."
     ),
-    "credential|rejected|insufficientPerm": "Run this cell again and tick every box of the permissions.",
     "timeout": "Try again; if My Drive holds thousands of files at its top, move them into a folder first.",
-    "mount failed|already contain": f"Save what is there and not on Drive, if anything. {RESTART}",
-    "storageQuota|no space|disk quota": "The disk or Drive is full. Delete files, also in the trash.",
+    "credential|rejected|insufficientPerm|HttpError 401|token|invalid_grant|mount failed|already contain": (
+        "Save what this runtime alone holds. Then choose Runtime > Disconnect and delete runtime, run this "
+        "notebook again, and tick every box of the permissions."
+    ),
+    "no space|disk quota": "The disk is full. Delete files, also in the trash.",
     "abusive|quota|html|another size": (
         "Google does not give this file away: too many downloads, too big for a virus check, or taken for "
         "harmful. Use a copy in your own Drive."
     ),
-    "HttpError 401|token|invalid_grant": f"The sign-in has expired. {RESTART}",
     "HttpError 40[34]|domain policy": (
         "Is the link complete? Ask for access for the Google account that you signed in with, or use another."
     ),
@@ -38,47 +38,19 @@ ADVICE = {  # words of a failure: what to do; the first that fits
 }
 
 
-def _explained(what, error):
-    """What failed, what to do about it, and the failure's own words, shortened."""
-    advice = next(words for pattern, words in ADVICE.items() if re.search(pattern, str(error), re.IGNORECASE))
-    return ExplainedError(f"{what}. {advice} ({str(error).partition(chr(10))[0][:200]})")
-
-
-def mount(timeout_s=300):
-    """Mount Google Drive in Colab, in `timeout_s` seconds; returns My Drive's path. Raises ExplainedError.
+def mount():
+    """Mount Google Drive in Colab; returns My Drive's path. Raises ExplainedError.
 
     There is no flush anywhere: Colab uploads by itself, and flush_and_unmount would take Drive away.
     """
     try:
         from google.colab import drive as colab_drive
 
-        colab_drive.mount(str(DRIVE.parent), timeout_ms=timeout_s * 1000)
+        colab_drive.mount(str(DRIVE.parent), timeout_ms=300_000)
         return DRIVE.resolve(strict=True)
     except Exception as error:  # ImportError, ValueError, OSError, Colab's MessageError, pexpect's TIMEOUT
         what = "Drive is not mounted. To go on without it (files will vanish): USE_DRIVE = False"
         raise _explained(what, error) from None
-
-
-def sign_in():
-    """A PyDrive2 GoogleDrive, signed in as the user of this notebook.
-
-    Every step has errors of its own kind; `fetch` turns them into an ExplainedError.
-    """
-    from pydrive2.auth import GoogleAuth
-    from pydrive2.drive import GoogleDrive
-
-    auth = GoogleAuth(http_timeout=60)
-    if in_colab():
-        from google.colab import auth as colab_auth
-        from oauth2client.client import GoogleCredentials
-
-        colab_auth.authenticate_user()
-        auth.credentials = GoogleCredentials.get_application_default()
-        auth.Authorize()
-    else:
-        auth.settings = {**auth.settings, "get_refresh_token": True}  # otherwise it ends after an hour
-        auth.LocalWebserverAuth()
-    return GoogleDrive(auth)
 
 
 def file_id(link):
@@ -89,15 +61,15 @@ def file_id(link):
     return match[1]
 
 
-def fetch(link, target, drive=None, hide_name=False):
+def fetch(link, target, hide_name=False):
     """Download a file from Drive to `target`, whole and with the right MD5, or not at all; returns `target`.
 
-    link: of the file, or its id. drive: from `sign_in`. A target that is right already is not fetched again.
-    hide_name: show the file's name nowhere. Raises ExplainedError.
+    link: of the file, or its id. A target that is right already is not fetched again. hide_name: show the
+    file's name nowhere. Raises ExplainedError.
     """
     key, target = file_id(link), Path(target)
     try:
-        files = (drive or sign_in()).auth.service.files()
+        files = _sign_in().service.files()
         wanted = {"fileId": key, "supportsAllDrives": True}
         facts = files.get(**wanted, fields="title,fileSize,md5Checksum").execute(num_retries=RETRIES)
         name = "The file" if hide_name else facts["title"]
@@ -115,6 +87,19 @@ def fetch(link, target, drive=None, hide_name=False):
         raise
     except Exception as error:  # of Google's client, PyDrive2, oauth2client, the connection or the disk
         raise _explained(f"{key} could not be fetched from Google Drive", error) from None
+
+
+def _sign_in():
+    """PyDrive2's GoogleAuth, signed in as the user of this notebook; its `service` is Google's client."""
+    from google.colab import auth as colab_auth
+    from oauth2client.client import GoogleCredentials
+    from pydrive2.auth import GoogleAuth
+
+    colab_auth.authenticate_user()
+    auth = GoogleAuth(http_timeout=60)
+    auth.credentials = GoogleCredentials.get_application_default()
+    auth.Authorize()
+    return auth
 
 
 def _download(request, size, path, name):
@@ -140,3 +125,9 @@ def _download(request, size, path, name):
 def _md5(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _explained(what, error):
+    """What failed, what to do about it, and the failure's own words, shortened."""
+    advice = next(words for pattern, words in ADVICE.items() if re.search(pattern, str(error), re.IGNORECASE))
+    return ExplainedError(f"{what}. {advice} ({str(error).partition(chr(10))[0][:200]})")

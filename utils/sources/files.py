@@ -16,17 +16,13 @@ _one_at_a_time = threading.Lock()
 
 @dataclass(frozen=True)
 class File:
-    """One file of a folder or of a zip archive.
+    """One file of a folder or of a zip archive."""
 
-    name: relative to the folder or zip, with slashes. size: bytes. version: a text that changes when the
-    content does. path: where the file, or the zip with it, lies. archive: the opened zip, or None.
-    """
-
-    name: str
-    size: int
-    version: str
-    path: Path
-    archive: zipfile.ZipFile | None = None
+    name: str  # relative to the folder or zip, with slashes
+    size: int  # bytes
+    version: str  # changes when the content does
+    path: Path  # where the file, or the zip with it, lies
+    archive: zipfile.ZipFile | None = None  # the opened zip
 
     def read(self):
         """The file's bytes. Raises ExplainedError, which tells no name, because names can be hidden."""
@@ -40,7 +36,7 @@ class File:
         except OSError as error:
             raise ExplainedError(f"the file cannot be opened ({error.strerror})") from None
         except Exception:  # zip archives have many ways to be damaged
-            raise ExplainedError("the file is damaged in its archive") from None
+            raise ExplainedError("the file is damaged in its archive, or locked by a password") from None
 
 
 def every(place):
@@ -54,8 +50,8 @@ def every(place):
     elif place.suffix.lower() == ".zip" or zipfile.is_zipfile(place):
         listed = _in_zip(place)
     else:
-        listed = {place.name: _on_disk(place, place.name)}
-    return {name: listed[name] for name in sorted(listed) if not _is_hidden(name)}
+        listed = [_on_disk(place, place.name)]
+    return {file.name: file for file in sorted(listed, key=lambda file: file.name) if not _is_hidden(file)}
 
 
 def image_files(listed):
@@ -73,15 +69,13 @@ def image_files(listed):
 
 
 def _in_folder(folder):
-    """{relative name: File} of all files below a folder; says how many could not be entered or opened."""
-    listed, left_out = {}, []
+    """The files below a folder; says how many could not be entered or opened."""
+    listed, left_out = [], []
     for place, folders, names in os.walk(folder, onerror=left_out.append):
-        left_out += [name for name in folders if Path(place, name).is_symlink()]
-        for path in (Path(place, name) for name in names):
+        for path in (Path(place, name) for name in names + folders):
             if path.is_file():
-                name = path.relative_to(folder).as_posix()
-                listed[name] = _on_disk(path, name)
-            else:  # a pipe, which would never end, or a link that leads nowhere
+                listed.append(_on_disk(path, path.relative_to(folder).as_posix()))
+            elif path.is_symlink() or not path.is_dir():  # also a pipe, which would never end
                 left_out.append(path)
     if left_out:
         print(f"Left out: {len(left_out)} links to folders, or files and folders that cannot be opened.")
@@ -94,23 +88,20 @@ def _on_disk(path, name):
 
 
 def _in_zip(path):
-    """{relative name: File} of all files in a zip archive. Raises ExplainedError where there is none."""
+    """The files in a zip archive. Raises ExplainedError where there is none."""
     try:
         archive = zipfile.ZipFile(path)
     except Exception as error:  # zip archives have many ways to be damaged
-        advice = "Download it again. A tar, rar or 7z archive: unpack it, and name its folder."
-        with open(path, "rb") as file:
-            if file.read(300).lstrip().startswith(b"<"):
-                advice = "It is a web page saved under this name: download the archive again."
-        raise ExplainedError(f"{path} is not a zip archive that can be read ({error}). {advice}") from None
-    members = [member for member in archive.infolist() if not member.is_dir()]
-    if any(member.flag_bits & 1 for member in members):
-        raise ExplainedError(f"{path} is locked by a password. Unpack it, and name its folder.")
-    return {
-        member.filename: File(member.filename, member.file_size, str(member.CRC), path, archive)
-        for member in members
-    }
+        raise ExplainedError(
+            f"{path} is not a zip archive that can be read ({error}). Download it again: it may be cut off, "
+            "or a web page saved under this name. A tar, rar or 7z archive: unpack it, and name its folder."
+        ) from None
+    return [
+        File(member.filename, member.file_size, str(member.CRC), path, archive)
+        for member in archive.infolist()
+        if not member.is_dir()
+    ]
 
 
-def _is_hidden(name):
-    return any(part.startswith((".", "__MACOSX")) and part != ".." for part in PurePosixPath(name).parts)
+def _is_hidden(file):
+    return any(part.startswith((".", "__MACOSX")) and part != ".." for part in PurePosixPath(file.name).parts)

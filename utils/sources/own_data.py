@@ -1,13 +1,11 @@
 """Own radiographs: a folder for each of two classes becomes a manifest that every notebook uses."""
 
 import csv
-import zipfile
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
-from PIL import Image
 
-from .. import workspace
 from ..data import images, manifest
 from ..workspace import ExplainedError
 from . import files
@@ -29,39 +27,40 @@ def describe(folder, positive, patient=None):
     pictures = files.image_files(files.every(folder))
     table = pd.DataFrame({"path": list(pictures)}, dtype=str)
     table["patient"] = _patients(table.path, patient)
-    fingerprints, unreadable = {}, []
-    readers = [file.read for file in pictures.values()]
-    for path, picture in zip(table.path, images.read_many(readers, "Reading own radiographs"), strict=True):
-        if isinstance(picture, ExplainedError):
-            unreadable.append(f"{path}: {picture}")
-        else:
-            fingerprints[path] = images.fingerprint(picture[None])[0]
-    print(f"{len(fingerprints):,} images read, {len(unreadable)} left out", *unreadable, sep="\n  ")
-    table = _complete(table[table.path.isin(fingerprints)], fingerprints.values(), positive)
+    parts = [PurePosixPath(path).parts for path in table.path]
+    table["split"] = [next((part for part in p[:-2] if part in manifest.SPLITS), "train") for p in parts]
+    table["label"] = table["subtype"] = [p[-2] if len(p) > 1 else "" for p in parts]
+    table["positive"] = (table.label == positive).astype(int)
+    fingerprints = _fingerprints(pictures)
+    table = table[table.path.isin(fingerprints)].copy()
+    labels = sorted(set(table.label))
+    if len(labels) != 2 or positive not in labels:
+        there = ", ".join(labels) or "none"
+        raise ExplainedError(f"Two class folders are needed, one of them {positive!r}; there are: {there}.")
+    unknown = table.path[table.patient.isna()]
+    if len(unknown):
+        raise ExplainedError(f"No patient is known for {len(unknown)} images, for example {unknown.iloc[0]}.")
+    if not (table.split == "test").any():
+        table.loc[next(manifest.divide(table, 5)), "split"] = "test"
+    table = manifest.complete(table, fingerprints.values())
+    if faults := manifest.problems(table):
+        raise ExplainedError("These images cannot be used as they are: " + " ".join(faults))
     _check_copies(table)
     manifest.write(table, target)
     return table
 
 
-def bacterial_or_viral(radiographs, target):
-    """Write the pneumonias of the public data set as own data of the classes bacteria (positive) and virus.
-
-    radiographs: from `sources.load`. target: the zip to write; give it as DATA in any notebook. Pictures (as
-    they are packed, 224 x 224, lossless), patients, official split and folds stay the same. Returns the path.
-    Raises ExplainedError if the two kinds are not among these radiographs.
-    """
-    table = radiographs.table[radiographs.table.subtype.isin(["bacteria", "virus"])]
-    if table.subtype.nunique() < 2:
-        raise ExplainedError("Nothing here tells bacterial from viral pneumonia; the public data set does.")
-    names = table.path.map(lambda path: f"{PurePosixPath(path).stem}.png")
-    table = table.assign(path=table.split + "/" + table.subtype + "/" + names, label=table.subtype)
-    table["positive"] = (table.label == "bacteria").astype(int)
-    with workspace.whole(target) as partial, zipfile.ZipFile(partial, "w") as archive:
-        archive.writestr(manifest.PUBLIC.name, manifest.to_csv(table))
-        for row, path in table.path.items():
-            with archive.open(path, "w") as file:
-                Image.fromarray(radiographs.pixels[row]).save(file, "PNG")
-    return Path(target)
+def _fingerprints(pictures):
+    """{path: fingerprint} of the images that can be read; says which cannot, and why."""
+    fingerprints, left_out = {}, []
+    readers = [file.read for file in pictures.values()]
+    for path, picture in zip(pictures, images.read_many(readers, "Reading own radiographs"), strict=True):
+        if isinstance(picture, ExplainedError):
+            left_out.append(f"{path}: {picture}")
+        else:
+            fingerprints[path] = images.fingerprint(picture[None])[0]
+    print(f"{len(fingerprints):,} images read, {len(left_out)} left out", *left_out, sep="\n  ")
+    return fingerprints
 
 
 def _patients(paths, patient):
@@ -85,28 +84,6 @@ def _patients(paths, patient):
         ) from None
 
 
-def _complete(table, fingerprints, positive):
-    """The checked manifest of a table with the columns path and patient. Raises ExplainedError."""
-    parts = [PurePosixPath(path).parts for path in table.path]
-    split = [next((part for part in p[:-2] if part in manifest.SPLITS), "train") for p in parts]
-    table = table.assign(split=split, label=[p[-2] if len(p) > 1 else "" for p in parts])
-    labels = sorted(set(table.label))
-    if len(labels) != 2 or positive not in labels:
-        there = ", ".join(labels) or "none"
-        raise ExplainedError(f"Two class folders are needed, one of them {positive!r}; there are: {there}.")
-    unknown = table.path[table.patient.isna()]
-    if len(unknown):
-        raise ExplainedError(f"No patient is known for {len(unknown)} images, for example {unknown.iloc[0]}.")
-    table = table.assign(subtype=table.label, positive=(table.label == positive).astype(int))
-    if not (table.split == "test").any():
-        table.loc[next(manifest.divide(table, 5)), "split"] = "test"
-    table = manifest.complete(table, fingerprints)
-    faults = manifest.problems(table)
-    if faults:
-        raise ExplainedError("These images cannot be used as they are: " + " ".join(faults))
-    return table
-
-
 def _check_copies(table):
     """Say which pictures look alike across classes, test and training, or patients.
 
@@ -115,8 +92,6 @@ def _check_copies(table):
     facts = table[["path", "label", "split", "patient"]]
     pairs = images.alike(table.fingerprint).join(facts, on="one").join(facts.add_suffix("_other"), on="other")
     in_both_classes = pairs.label != pairs.label_other
-    in_test_and_training = (pairs.split == "test") != (pairs.split_other == "test")
-    of_two_patients = (pairs.patient != pairs.patient_other) & ~in_both_classes & ~in_test_and_training
     wrong = pairs[in_both_classes & (pairs.distance == 0)]
     if len(wrong):
         raise ExplainedError(
@@ -124,14 +99,15 @@ def _check_copies(table):
             f"{wrong.path_other.iloc[0]}. One of the labels must be wrong: remove the wrong file, and "
             "describe the images again."
         )
-    for where, rows in (
-        ("in both classes", in_both_classes),
-        ("in the test and the training images", in_test_and_training),
-        ("of two patients", of_two_patients),
-    ):
-        if rows.any():
-            first = pairs[rows].iloc[0]
-            print(
-                f"LOOK: {rows.sum()} pairs of pictures that are equal or nearly so are {where}, for example "
-                f"{first.path} and {first.path_other}. Results will look better than they are."
-            )
+    in_test_and_training = (pairs.split == "test") != (pairs.split_other == "test")
+    of_two_patients = pairs.patient != pairs.patient_other
+    pairs["where"] = np.select(
+        [in_both_classes, in_test_and_training, of_two_patients],
+        ["in both classes", "in the test and the training images", "of two patients"],
+        "of one patient",
+    )
+    for where, rows in pairs[pairs["where"] != "of one patient"].groupby("where"):
+        print(
+            f"LOOK: {len(rows)} pairs of pictures that are equal or nearly so are {where}, for example "
+            f"{rows.path.iloc[0]} and {rows.path_other.iloc[0]}. Results will look better than they are."
+        )

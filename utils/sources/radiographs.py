@@ -30,21 +30,15 @@ EXPECTED = (
 
 @dataclass(frozen=True)
 class Radiographs:
-    """The radiographs in use.
+    """The radiographs in use."""
 
-    pixels: uint8 [rows, 224, 224], memory-mapped. table: one manifest row for each usable image; its index is
-    the row in `pixels`. listed: the whole manifest. problems: a table with the columns path and problem, see
-    `cache.PROBLEMS`. digest: of the manifest, so that a run knows its data. origin: where they come from.
-    synthetic: True for the phantom.
-    """
-
-    pixels: np.ndarray
-    table: pd.DataFrame
-    listed: pd.DataFrame
-    problems: pd.DataFrame
-    digest: str
-    origin: str
-    synthetic: bool
+    pixels: np.ndarray  # uint8 [rows, 224, 224], memory-mapped
+    table: pd.DataFrame  # one manifest row for each usable image; its index is the row in `pixels`
+    listed: pd.DataFrame  # the whole manifest
+    problems: pd.DataFrame  # columns path and problem, see `cache.PROBLEMS`
+    digest: str  # of the manifest, so that a run knows its data
+    origin: str  # where they come from
+    synthetic: bool  # True for the phantom
 
     def __str__(self):
         what = "SYNTHETIC PHANTOM radiographs" if self.synthetic else "radiographs"
@@ -57,14 +51,11 @@ class Radiographs:
 
 @dataclass(frozen=True)
 class Source:
-    """One place that radiographs can come from.
+    """One place that radiographs can come from."""
 
-    kind: cache, folder, zip, download or phantom. words: what notebooks say about it.
-    """
-
-    kind: str
+    kind: str  # cache, folder, zip, download or phantom
     where: Path | str
-    words: str
+    words: str  # what notebooks say about it
 
     def __str__(self):
         return self.words
@@ -97,22 +88,17 @@ def find(ws):
 def load(ws):
     """The Radiographs in use; they are packed first where that has not been done yet.
 
-    A download that fails, or a packed file that is damaged, is explained, and the next place tried. A packed
-    file is named after the files it was made from, so that changed files are packed anew beside it. Raises
-    ExplainedError if there is nothing usable in a place.
+    A download that fails, or a packed file that is damaged, is explained, and the next place tried. Raises
+    ExplainedError if there is nothing usable in a place, or nowhere.
     """
-    damaged = None
     for source in _places(ws):
-        if source.kind == "phantom" and damaged:  # no answer where real radiographs were meant
-            raise ExplainedError(f"{damaged} Delete this file and run notebook 01 again.")
         try:
             return _load(source, ws)
         except ExplainedError as error:
             if source.kind not in ("cache", "download"):
                 raise
-            if source.kind == "cache":
-                damaged = error
             print(f"{error} Going on without it.")
+    raise ExplainedError(f"Nothing usable is left. Delete {ws.home / 'cache'}, and run notebook 01 again.")
 
 
 def at_hand(ws):
@@ -128,13 +114,16 @@ def open_files(ws):
 
 
 def _places(ws):
-    """Each Source in the order of preference; the last is the phantom, unless the user names a place."""
+    """Each Source in the order of preference.
+
+    The last is the phantom, unless the user names a place, or had real radiographs in an earlier session.
+    """
     if ws.data:
         if not ws.data.exists():
             raise ExplainedError(f"There is nothing at {ws.data}. Correct DATA (or CXR_DATA), or empty it.")
         yield _files_at(ws.data)
         return
-    packed = (ws.home / "cache").glob("[!.]*.h5")  # hidden ones are still being written, or were cut off
+    packed = [*(ws.home / "cache").glob("[!.]*.h5")]  # hidden ones are still being written, or were cut off
     for path in sorted(packed, key=lambda path: path.stat().st_mtime, reverse=True):  # the newest first
         yield Source("cache", path, f"packed in an earlier session, {path}")
     homes = [ws.home, PROJECT] + [DRIVE] * ws.on_drive
@@ -143,8 +132,9 @@ def _places(ws):
             yield _files_at(path)
     if workspace.in_colab() and not ws.quick:
         yield Source("download", KAGGLE, "none yet; the public data set will be downloaded, about 1.2 GB")
-    folder = ws.scratch / ("phantom-quick" if ws.quick else "phantom")
-    yield Source("phantom", folder, "none found; the SYNTHETIC PHANTOM will be used")
+    if not packed:
+        folder = ws.scratch / ("phantom-quick" if ws.quick else "phantom")
+        yield Source("phantom", folder, "none found; the SYNTHETIC PHANTOM will be used")
 
 
 def _files_at(path):
@@ -157,11 +147,16 @@ def _load(source, ws):
     if source.kind == "cache":
         packed = _copy(source.where, ws.scratch / "cache")
     elif source.kind == "phantom":
-        packed = _pack(_phantom(source.where, ws), source.where, source.where)
+        _write_phantom(source.where, ws)
+        packed = _pack(source.where, source.where, source.where)
     else:
         place = _from_kaggle() if source.kind == "download" else source.where
         packed = _pack(place, ws.scratch / "cache", source.where)
-        _keep(packed, ws.home / "cache")
+        try:
+            workspace.check_connected(ws.home)
+            _copy(packed, ws.home / "cache")
+        except OSError as error:  # Drive is full or gone; the local copy is good
+            print(f"The packed file could not be kept in {ws.home} ({error}); it will be made again.")
     pixels, table, present, problems, origin = cache.read(packed)
     synthetic = bool(table.patient.str.startswith(MARK).all())
     usable = table[present]
@@ -177,15 +172,14 @@ def _from_kaggle():
 
         return Path(kagglehub.dataset_download(KAGGLE))
     except Exception as error:  # kagglehub has many kinds, without a common base
-        why = "no connection" if isinstance(error, OSError) else f"{error}"
         raise ExplainedError(
-            f"The public data set could not be downloaded from Kaggle ({why}). Run this cell again later: "
+            f"The public data set could not be downloaded from Kaggle ({error}). Run this cell again later: "
             "the download goes on from where it stopped."
         ) from None
 
 
-def _phantom(folder, ws):
-    """The folder with the phantom, which is made if need be."""
+def _write_phantom(folder, ws):
+    """Say that the phantom is used, and write it into `folder` unless it is there."""
     print(
         "NOTE: using the SYNTHETIC PHANTOM; to use real radiographs, put the folder chest_xray or the file "
         f"chest_xray.zip (doi 10.17632/rscbjbr9sj) into {ws.home}, or set DATA to where it lies, "
@@ -193,13 +187,13 @@ def _phantom(folder, ws):
     )
     if not (folder / manifest.PUBLIC.name).exists():
         write_phantom(folder, patients=160 if ws.quick else 480)
-    return folder
 
 
 def _pack(place, folder, origin):
     """The packed file of the radiographs in a folder or zip; written into `folder` unless it is there.
 
-    origin: what is said of where they come from. Raises ExplainedError if there are none.
+    It is named after the files, so that changed files are packed anew beside it. origin: what is said of
+    where they come from. Raises ExplainedError if there are none.
     """
     listed = files.every(place)
     pictures = files.image_files(listed)
@@ -210,16 +204,14 @@ def _pack(place, folder, origin):
     packed = folder / (workspace.digest("\n".join([manifest.digest(table), *versions])) + ".h5")
     with workspace.lock(packed):  # a second notebook waits, instead of doing the same work
         if not _is_usable(packed):
-            if packed.exists():
-                print(f"{packed} is damaged, or of another version. It is written again.")
             readers = {name: file.read for name, file in pictures.items()}
             problems = cache.write(readers, table, packed, origin)
-    if not packed.exists():
-        name, problem = problems.iloc[0]
-        raise ExplainedError(
-            f"None of the {len(pictures):,} images in {place} is a radiograph of the manifest in use. "
-            f"The first, {name}: {problem}. {EXPECTED}"
-        )
+            if not packed.exists():
+                name, problem = problems.iloc[0]
+                raise ExplainedError(
+                    f"None of the {len(pictures):,} images in {place} is a radiograph of the manifest. "
+                    f"The first, {name}: {problem}. {EXPECTED}"
+                )
     return packed
 
 
@@ -251,12 +243,3 @@ def _copy(packed, folder):
         with workspace.whole(target) as partial:
             shutil.copyfile(packed, partial)
     return target
-
-
-def _keep(packed, folder):
-    """Keep a packed file where it outlives the session."""
-    try:
-        workspace.check_connected(folder)
-        _copy(packed, folder)
-    except OSError as error:  # Drive is full or gone; the local copy is good
-        print(f"The packed file could not be kept in {folder} ({error}); it will be made again.")
