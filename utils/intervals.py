@@ -142,12 +142,11 @@ def resampled(scores, resamples):
     rng = np.random.default_rng(0)
     positive, patients = manifest.positives(scores), scores.patient.to_numpy()
     for first in range(0, resamples, 250):  # in parts, so that memory stays small
-        part = min(250, resamples - first)
-        weights = np.zeros((part, len(scores)))
+        weights = np.zeros((min(250, resamples - first), len(scores)))
         for label in np.unique(positive):
             members = np.flatnonzero(positive == label)
             names, codes = np.unique(patients[members], return_inverse=True)
-            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=part)
+            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=len(weights))
             weights[:, members] = times[:, codes]
         yield weights
 

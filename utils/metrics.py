@@ -85,11 +85,8 @@ def measure(scores, threshold):
     Raises ExplainedError if a score is missing or not between 0 and 1.
     """
     ill, score = manifest.positives(scores) == 1, scores.score.to_numpy(float)  # [n]
-    wrong = ~scores.score.between(0, 1)
-    if wrong.any():
-        raise ExplainedError(
-            f"{wrong.sum()} of {len(scores):,} scores are missing or not between 0 and 1, as a probability is."
-        )
+    if wrong := (~scores.score.between(0, 1)).sum():
+        raise ExplainedError(f"{wrong} of {len(score):,} scores are missing or not between 0 and 1.")
     slope, intercept = calibration_line(ill, score, np.ones((1, len(score))))  # each radiograph counts once
     values = at_threshold(**confusion(scores, threshold)) | {
         # How often a random radiograph with pneumonia scores higher than a random normal one.
