@@ -153,7 +153,7 @@ def resampled(scores, resamples):
 
 def _by_patient(scores, values):
     """Sums over the images of each patient: [n, columns] -> float [patients, columns]."""
-    return pd.DataFrame(values).astype(float).groupby(scores.patient.to_numpy()).sum().to_numpy()
+    return pd.DataFrame(values, dtype=float).groupby(scores.patient.to_numpy()).sum().to_numpy()
 
 
 def _correction(patients):

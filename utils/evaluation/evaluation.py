@@ -159,6 +159,7 @@ def decision_curves(scores, validation, class_weights, prevalence):
         if table is not None:
             odds = metrics.log_odds(table.score) + metrics.log_odds(prevalence) - metrics.log_odds(taught)
             acted = metrics.called(odds, metrics.log_odds(THRESHOLDS)[:, None])  # bool [thresholds, n]
-            sensitivity, false_alarms = acted[:, ill].mean(1), acted[:, ~ill].mean(1)
+            sensitivity = metrics.share(acted[:, ill].sum(1), ill.sum())
+            false_alarms = metrics.share(acted[:, ~ill].sum(1), (~ill).sum())
             curves[name] = sensitivity * prevalence - false_alarms * (1 - prevalence) * weight
     return pd.DataFrame(curves)

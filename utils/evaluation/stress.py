@@ -55,13 +55,12 @@ def compare(tested, pictures, table):
 def effects(scores, table, threshold):
     """What changes do to the answers of one network: one row a change.
 
-    scores: {change: float [n]}, UNCHANGED first. table: the rows of the pictures in the manifest. Returns the
-    columns change, kind, images, patients, negative, positive (images of each class), and with 95 % intervals
-    (up, up_low, up_high):
+    scores: {change: float [n]}, UNCHANGED first. table: the rows of the pictures in the manifest. Returns
+    change, kind, images, patients, negative, positive (images of each class), and with 95 % intervals, such
+    as up, up_low, up_high:
 
     - specificity, sensitivity, auc: after the change
-    - up: of the negative radiographs, the share whose answer the change turns positive
-    - down: of the positive radiographs, the share whose answer the change turns negative
+    - up: share of the negative radiographs whose answer the change turns positive; down: the reverse
     """
     score = np.stack(list(scores.values()), axis=1)  # [n, changes]
     after = metrics.called(score, threshold)  # bool [n, changes]
