@@ -12,9 +12,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from scipy.stats import norm
 
-from utils import intervals, metrics
+from utils import intervals
 from utils.data import manifest
 
 SHOWN = ["auc", "sensitivity", "specificity", "accuracy", "balanced_accuracy"]
@@ -33,7 +34,7 @@ def coverage(images, auc, common, simulations):
     for _ in range(simulations):
         of_patient, of_image = rng.normal(size=len(names))[patients], rng.normal(size=len(images))
         odds = apart * (ill - 0.5) + np.sqrt(common) * of_patient + np.sqrt(1 - common) * of_image
-        drawn = images.assign(score=metrics.from_log_odds(odds))
+        drawn = images.assign(score=expit(odds))
         found = intervals.evaluate(drawn, 0.5, resamples=1).loc[SHOWN]
         held.append((found.low <= truth) & (truth <= found.high))
     return pd.concat(held, axis=1).mean(axis=1)

@@ -8,6 +8,7 @@ the truth, `tests/bench_intervals.py` measures.
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from scipy.stats import norm, rankdata
 from statsmodels.stats.proportion import proportion_confint
 
@@ -23,12 +24,11 @@ BOOTSTRAPPED = ["f1", "mcc", "auprc", "brier", "slope", "intercept"]
 
 
 def evaluate(scores, threshold, resamples=2000):
-    """All metrics of one scores table at one threshold, with intervals.
+    """All metrics of a scores table at a threshold: value, low, high, indexed by metric.
 
-    scores: columns label, patient, score (the contract of `scores_*.csv`). Returns a table indexed by
-    metric with value, low, high; what is not defined, such as the AUC when one class is missing, is NaN.
+    What is not defined, such as the AUC when one class is missing, is NaN.
     """
-    values = metrics.measure(scores, threshold)  # refuses what are no scores
+    values = metrics.measure(scores, threshold)
     ill, positive = manifest.positives(scores) == 1, metrics.called(scores.score, threshold)
     members = {  # each is a share of right answers among these
         "accuracy": np.ones_like(ill),
@@ -37,28 +37,23 @@ def evaluate(scores, threshold, resamples=2000):
         "precision": positive,
         "npv": ~positive,
     }
-    rows = [
-        shares(scores, (positive == ill)[:, None], np.stack(list(members.values()), axis=1)),
-        aucs(scores, scores[["score"]]),
-        bootstrap(
-            scores, lambda weights: metrics.weighted(scores, threshold, weights, BOOTSTRAPPED), resamples
-        ),
-    ]
-    table = pd.concat(rows).set_axis([*members, "auc", *BOOTSTRAPPED])
-    table = table.reindex(pd.Index(metrics.METRICS, name="metric"))
+    by_wilson = shares(scores, (positive == ill)[:, None], np.stack(list(members.values()), axis=1))
+    by_delong = aucs(scores, scores[["score"]])
+    by_bootstrap = bootstrap(
+        scores, lambda weights: metrics.weighted(scores, threshold, weights, BOOTSTRAPPED), resamples
+    )
+    table = pd.concat([by_wilson, by_delong, by_bootstrap]).set_axis([*members, "auc", *BOOTSTRAPPED])
+    table = table.reindex(pd.Index(metrics.METRICS, name="metric")).assign(value=values)
     one, two = table.loc["sensitivity"], table.loc["specificity"]  # of their mean: Zou and Donner 2008
     below = np.hypot(one.value - one.low, two.value - two.low) / 2
     above = np.hypot(one.high - one.value, two.high - two.value) / 2
     mean = values.balanced_accuracy
     table.loc["balanced_accuracy", ["low", "high"]] = mean - below, mean + above
-    return table.assign(value=values)
+    return table
 
 
 def text(row):
-    """A value with its interval, rounded to what the interval supports: '0.958 (0.931-0.981)'.
-
-    row: value, low, high. Two digits of the interval's width are kept, at most three decimals.
-    """
+    """A row of value, low, high to two digits of its width, at most three decimals: '0.958 (0.931-0.981)'."""
     if np.isnan(row.value):
         return "not defined"
     if np.isnan(row.low):
@@ -69,14 +64,14 @@ def text(row):
 
 
 def shares(scores, hits, members):
-    """Shares of groups of radiographs with their intervals: columns value, low, high, a row a group.
+    """Shares of groups of radiographs with their intervals: value, low, high, a row a group.
 
-    scores: a scores table, of which only the patients are used. members: bool, what each is a share of.
-    hits: bool, what counts, or float from 0 to 1, how much. Both [n, groups], or [n, 1] for all groups.
+    scores: only the patients are used. members: bool, what each is a share of. hits: bool, what counts, or
+    float from 0 to 1, how much. Both [n, groups], or [n, 1] for all groups. NaN for 0 of 0.
 
     The interval is Wilson's for the number of independent images that would vary as much as the patients
     do, at most the number of images. Where nothing or all counts, or there is one patient, the variation
-    is not known; then the images of each patient are taken as all alike (Kish 1965). NaN for 0 of 0.
+    is not known; then the images of each patient are taken as all alike (Kish 1965).
     """
     images, counts = _by_patient(scores, members), _by_patient(scores, hits * members)  # [patients, groups]
     total = images.sum(0)  # [groups]
@@ -88,15 +83,12 @@ def shares(scores, hits, members):
 
 
 def aucs(scores, values):
-    """AUCs of several scores of the same images with their intervals: columns value, low, high.
+    """AUCs of several scores of the same images with their intervals: value, low, high, a row a column.
 
-    scores: a scores table, of which labels and patients are used. values: float [n, columns], the scores;
-    one row of the result a column.
-
-    The names are those of DeLong et al. (1988), for patients with several images those of Obuchowski
-    (1997). Where the classes are separated, or one of them has a single patient, the variance is not known:
-    Wilson's interval for as many pairs as the smaller class has patients. No interval where all values are
-    equal; NaN without both classes.
+    scores: labels and patients are used. values: float [n, columns], the scores. The names are those of
+    DeLong et al. (1988), for patients with several images those of Obuchowski (1997). Where the classes are
+    separated, or one of them has a single patient, the variance is not known: Wilson's interval for as many
+    pairs as the smaller class has patients. No interval where all values are equal; NaN without both classes.
     """
     values, ill = np.asarray(values, float), manifest.positives(scores) == 1
     m, n = ill.sum(), (~ill).sum()
@@ -117,18 +109,17 @@ def aucs(scores, values):
     known = variance > 0
     odds, auc = metrics.log_odds(auc[known]), auc[known]
     reach = norm.ppf(0.975) * np.sqrt(variance[known]) / (auc * (1 - auc))
-    table.loc[known, "low"] = metrics.from_log_odds(odds - reach)
-    table.loc[known, "high"] = metrics.from_log_odds(odds + reach)
+    table.loc[known, "low"] = expit(odds - reach)
+    table.loc[known, "high"] = expit(odds + reach)
     table.loc[np.ptp(values, axis=0) == 0, ["low", "high"]] = np.nan
     return table
 
 
 def bootstrap(scores, statistic, resamples=2000):
-    """Any statistics of a scores table with their intervals: columns value, low, high.
+    """Any statistics of a scores table with their intervals: value, low, high.
 
-    statistic: function of weights, float [resamples, n], that returns [resamples, statistics].
-    Patients are drawn within each class, so that both keep their size. There is no interval (NaN) where all
-    samples give the same, or more than one in 40 gives nothing.
+    statistic: function of weights, float [resamples, n], that returns [resamples, statistics]. There is no
+    interval (NaN) where all samples give the same, or more than one in 40 gives nothing.
     """
     value = statistic(np.ones((1, len(scores))))[0]
     low, high = limits(np.concatenate([statistic(weights) for weights in resampled(scores, resamples)]))
@@ -138,10 +129,7 @@ def bootstrap(scores, statistic, resamples=2000):
 
 
 def limits(drawn):
-    """The 2.5 and 97.5 percentiles of bootstrap values [resamples, statistics]: [2, statistics].
-
-    NaN where more than one value in 40 is NaN.
-    """
+    """The 2.5 and 97.5 percentiles of [resamples, statistics]; NaN if more than one value in 40 is NaN."""
     percentiles = pd.DataFrame(drawn).quantile([0.025, 0.975]).to_numpy()  # of those that are not NaN
     return np.where(np.isnan(drawn).mean(axis=0) > 1 / 40, np.nan, percentiles)
 
@@ -149,24 +137,23 @@ def limits(drawn):
 def resampled(scores, resamples):
     """Bootstrap samples as weights: yields float [at most 250, n] until there are `resamples`.
 
-    The same for every call with the same rows.
+    Patients are drawn within each class, so that both keep their size; the same ones in every call.
     """
     rng = np.random.default_rng(0)
     positive, patients = manifest.positives(scores), scores.patient.to_numpy()
     for first in range(0, resamples, 250):  # in parts, so that memory stays small
-        part = min(250, resamples - first)
-        weights = np.zeros((part, len(scores)))
+        weights = np.zeros((min(250, resamples - first), len(scores)))
         for label in np.unique(positive):
             members = np.flatnonzero(positive == label)
             names, codes = np.unique(patients[members], return_inverse=True)
-            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=part)
+            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=len(weights))
             weights[:, members] = times[:, codes]
         yield weights
 
 
 def _by_patient(scores, values):
     """Sums over the images of each patient: [n, columns] -> float [patients, columns]."""
-    return pd.DataFrame(values).astype(float).groupby(scores.patient.to_numpy()).sum().to_numpy()
+    return pd.DataFrame(values, dtype=float).groupby(scores.patient.to_numpy()).sum().to_numpy()
 
 
 def _correction(patients):

@@ -17,6 +17,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
 from .data import manifest
+from .workspace import ExplainedError
 
 AT_THRESHOLD = {
     "accuracy": "Accuracy",
@@ -43,8 +44,7 @@ BINS = 10  # of equal count, for the expected calibration error
 def called(score, threshold):
     """Which radiographs are called pneumonia: those with a score at or above the threshold.
 
-    score: float in [0, 1], a number or an array of any shape. Returns True or False for each. No other
-    place compares scores with a threshold.
+    Numbers, or arrays of any shape. No other place compares scores with a threshold.
     """
     return np.asarray(score) >= threshold
 
@@ -80,14 +80,13 @@ def confusion(scores, threshold):
 
 
 def measure(scores, threshold):
-    """All METRICS of one scores table at one threshold: a Series indexed by metric.
+    """All METRICS of a scores table at a threshold: a Series; NaN for what is not defined.
 
-    A metric that is not defined, such as the AUC when one class is missing, is NaN. Raises
-    ValueError if the scores are not between 0 and 1.
+    Raises ExplainedError if a score is missing or not between 0 and 1.
     """
     ill, score = manifest.positives(scores) == 1, scores.score.to_numpy(float)  # [n]
-    if not len(score) or not ((score >= 0) & (score <= 1)).all():
-        raise ValueError("Scores must be numbers between 0 and 1: the probability of pneumonia.")
+    if wrong := (~scores.score.between(0, 1)).sum():
+        raise ExplainedError(f"{wrong} of {len(score):,} scores are missing or not between 0 and 1.")
     slope, intercept = calibration_line(ill, score, np.ones((1, len(score))))  # each radiograph counts once
     values = at_threshold(**confusion(scores, threshold)) | {
         # How often a random radiograph with pneumonia scores higher than a random normal one.
@@ -102,10 +101,7 @@ def measure(scores, threshold):
 
 
 def choose_threshold(scores):
-    """The threshold by THRESHOLD_RULE, half-way between two neighbouring scores of the table.
-
-    Returns 0.5 if only one class is there to choose on.
-    """
+    """The threshold by THRESHOLD_RULE, half-way between two neighbouring scores; 0.5 without both classes."""
     ill, score = manifest.positives(scores), scores.score.to_numpy(float)
     if len(np.unique(ill)) < 2:
         return 0.5
@@ -125,13 +121,8 @@ def bins(score):
 
 
 def log_odds(probability):
-    """log(p / (1 - p)); 0 and 1 are taken as 0.000001 away from there."""
+    """log(p / (1 - p)); 0 and 1 are taken as 0.000001 away from there. The reverse: scipy's expit."""
     return logit(np.clip(np.asarray(probability, float), 1e-6, 1 - 1e-6))
-
-
-def from_log_odds(odds):
-    """The probability with these log odds."""
-    return expit(odds)
 
 
 # Many bootstrap samples at once. weights: float [samples, n], how often each radiograph is in a sample;
@@ -142,8 +133,12 @@ def weighted(scores, threshold, weights, names=tuple(METRICS)):
     """What `measure` gives of each bootstrap sample: float [samples, len(names)]. names: of METRICS."""
     ill, score = manifest.positives(scores) == 1, scores.score.to_numpy(float)
     positive = called(score, threshold)
-    kinds = {"tp": ill & positive, "tn": ~ill & ~positive, "fp": ~ill & positive, "fn": ill & ~positive}
-    values = at_threshold(**{kind: weights[:, rows].sum(1) for kind, rows in kinds.items()})
+    values = at_threshold(
+        tp=weights @ (ill & positive),
+        tn=weights @ (~ill & ~positive),
+        fp=weights @ (~ill & positive),
+        fn=weights @ (ill & ~positive),
+    )
     if not RANKING.keys().isdisjoint(names):
         values |= ranking(ill, score, weights)
     if not CALIBRATION.keys().isdisjoint(names):
@@ -192,13 +187,12 @@ def calibration_line(ill, score, weights):
 def logistic(ill, inputs, offset, weights):
     """Coefficients [samples, k] of logistic regressions, by Newton's method.
 
-    inputs: float [k, n]. offset: float [n]. Rows that do not converge, as where the classes are
-    separated, are NaN.
+    inputs: float [k, n]. offset: float [n]. NaN where it does not converge, as with separated classes.
     """
     coefficients = np.zeros((len(weights), len(inputs)))
     with np.errstate(all="ignore"):
         for _ in range(30):
-            fitted = from_log_odds(coefficients @ inputs + offset)  # [samples, n]
+            fitted = expit(coefficients @ inputs + offset)  # [samples, n]
             gradient = (weights * (ill - fitted)) @ inputs.T  # [samples, k]
             spread = weights * fitted * (1 - fitted)  # [samples, n]
             curvature = (spread[:, None] * inputs) @ inputs.T  # [samples, k, k]

@@ -52,8 +52,10 @@ def test_patients_are_drawn_for_all_networks_together():
 
 
 def test_only_the_same_images_are_compared():
-    with pytest.raises(ExplainedError, match="different images"):
-        compare.paired([made()], [made(seed=3)])
+    other_patients = made().assign(patient="phantom " + made().patient)
+    for other in (made(seed=3), other_patients):
+        with pytest.raises(ExplainedError, match="different images"):
+            compare.paired([made()], [other])
 
 
 def test_mcnemar_by_hand():
@@ -67,48 +69,24 @@ def test_mcnemar_by_hand():
     assert compare.discordant(first, first).iloc[0].tolist() == [0, 0, 1]
 
 
-def run_of(recipe, scores, name):
-    return SimpleNamespace(name=name, card={"recipe": {"name": recipe}}, scores=lambda part: scores)
-
-
 def test_a_comparison_ends_in_one_sentence():
     scores, worse = made(), worse_than(made(), 40)
-    a, again, b = run_of("a", scores, "a0"), run_of("a", scores, "a1"), run_of("b", worse, "b0")
-    first, second = compare.by_recipe(a, [b, again, a])
-    assert (first, second) == ([a, again], [b])
     found = compare.paired([scores], [worse], resamples=300)
-    said = compare.conclusion(found, first, second, scores)
-    assert said.startswith("a0 and 1 other seeds has a higher accuracy than b0 (-0.")
-    assert "not about the recipes" in said
-    assert "too narrow for a claim about" in compare.conclusion(found, first, [b, b], scores)
-    assert compare.conclusion(found, [a] * 5, [b] * 5, scores).endswith(" patients.")
+    said = compare.conclusion(found, "a", "b", scores)
+    assert said.startswith("a has a higher accuracy than b (-0.") and "not about the recipes" in said
     found = compare.paired([worse], [scores], resamples=300)
-    assert compare.conclusion(found, second, first, scores).startswith("a0 and 1 other seeds has a higher")
+    assert compare.conclusion(found, "b", "a", scores).startswith("a has a higher accuracy than b (+0.")
     found = compare.paired([scores], [scores], resamples=50)
-    assert "may be chance on 400 images" in compare.conclusion(found, [a], [b], scores)
+    said = compare.conclusion(found, "a", "b", scores)
+    assert said.startswith("The difference in accuracy between a and b may be chance (+0.000, ")
+    assert "on 400 images of 297 patients" in said
 
 
-def test_runs_of_two_recipes_are_compared():
-    scores = made()
-    a, again, b = run_of("a", scores, "a0"), run_of("a", scores, "a1"), run_of("b", scores, "b0")
-    for others, words in (
-        ([again], "of 1 recipes"),
-        ([b, run_of("c", scores, "c0")], "of 3 recipes"),
-        ([run_of("c", None, "fresh")], "fresh was never scored"),
-    ):
-        with pytest.raises(ExplainedError, match=words):
-            compare.by_recipe(a, others)
-    b.card["manifest"] = again.card["manifest"] = "other radiographs"
-    with pytest.raises(ExplainedError, match="of 3 recipes"):
-        compare.by_recipe(a, [again, b])
-
-
-def test_recipes_have_readable_titles_and_older_cards_stay_with_their_recipe():
-    scores = made()
-    old, new, other = run_of("best", scores, "b0"), run_of("best", scores, "b1"), run_of("fast", scores, "f0")
-    new.card["recipe"] |= {"sharpening": 0.0, "remark": "in other words"}  # a field with its default
-    groups = compare.by_recipe(old, [new, other])
-    assert groups == [[old, new], [other]]
+def test_networks_have_readable_titles_and_those_of_one_recipe_their_names():
+    one, two, other = (
+        SimpleNamespace(name=name, card={"recipe": {"name": name[:-1]}})
+        for name in ("best0", "best1", "fast0")
+    )
     other.card["changed"] = {"epochs": [8, 2]}
-    assert compare.titles(*groups) == [recipes.title(old.card), recipes.title(other.card)]
-    assert compare.titles([old], [new]) == ["b0", "b1"]
+    assert compare.titles(one, other) == [recipes.title(one.card), recipes.title(other.card)]
+    assert compare.titles(one, two) == ["best0", "best1"]

@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 from utils import runs
 from utils.data import manifest
 from utils.evaluation import stress
-from utils.evaluation.stress import CHANGES, KEPT, UNCHANGED, WITHOUT_LUNGS
+from utils.evaluation.stress import CHANGES, KEPT, UNCHANGED, UNREADABLE, WITHOUT_LUNGS
 from utils.workspace import PROJECT, ExplainedError
 
 WIDEST = proportion_confint(0.5, 1, method="wilson")  # one of two patients, half: as one independent picture
@@ -60,7 +60,7 @@ def test_patients_are_counted_not_pictures():
 
 
 def test_sentences_name_the_worst_changes_of_the_first_network():
-    scores = {change: SCORES["mirrored"] for change in [UNCHANGED, *CHANGES]}
+    scores = dict.fromkeys(CHANGES, SCORES["mirrored"])
     scores |= {"inverted": SCORES["inverted"], WITHOUT_LUNGS: SCORES[WITHOUT_LUNGS]}
     found = stress.effects(scores, table(), 0.5).assign(network="a")
     other = stress.effects(dict.fromkeys(scores, SCORES[UNCHANGED]), table(), 0.5).assign(network="b")
@@ -80,7 +80,7 @@ def test_the_same_pictures_go_through_every_network(trained, radiographs):
     found = stress.compare(tested | {"again": trained}, radiographs.pixels[part.index], part)
     one, two = (rows.drop(columns="network").reset_index(drop=True) for _, rows in found.groupby("network"))
     pd.testing.assert_frame_equal(one, two)
-    assert one.change.to_list() == [UNCHANGED, *CHANGES]
+    assert one.change.to_list() == list(CHANGES)
     stored = manifest.select(radiographs.table, "val").merge(trained.scores("val")).set_index("path")
     ill = part.path[part.label == "PNEUMONIA"]
     threshold = trained.card["threshold"]["value"]
@@ -116,7 +116,7 @@ def changed(name, pictures):
     return CHANGES[name].function(pictures)
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", list(CHANGES)[1:])
 def test_every_change_gives_pictures_of_the_same_kind_and_leaves_its_input_alone(name):
     pictures = noise()
     after = changed(name, pictures)
@@ -172,7 +172,10 @@ def test_the_middle_and_what_is_around_it_make_up_the_picture():
     unchanged = [np.equal(pictures, noise()).mean() for pictures in (inside, around)]
     assert unchanged == pytest.approx([0.3, 0.7], abs=0.02)
     assert ((inside == noise()) | (around == noise())).all()
-    assert not CHANGES[WITHOUT_LUNGS].readable and not CHANGES["blanked around the middle"].readable
+    assert [name for name, change in CHANGES.items() if change.kind == UNREADABLE] == [
+        WITHOUT_LUNGS,
+        "blanked around the middle",
+    ]
 
 
 def test_a_blanked_middle_does_not_tell_what_was_there():
@@ -200,7 +203,7 @@ def test_tones_do_what_their_names_say():
 
 def test_files_and_positions_do_what_their_names_say():
     assert np.array_equal(changed("mirrored", noise()), noise()[:, :, ::-1])
-    errors = [np.abs(stress.reencode(noise(), quality).astype(int) - noise()).mean() for quality in (30, 95)]
-    assert errors[0] > 2 * errors[1] > 0
-    assert np.array_equal(stress.rotate(noise(), 0), noise())
+    assert np.abs(changed("saved as JPEG of quality 30", noise()).astype(int) - noise()).mean() > 10
+    turned = changed("turned by 10 degrees", np.full((1, 224, 224), 100, np.uint8))[0]
+    assert turned[0, 0] == turned[-1, -1] == 0 and turned[112, 112] == 100
     assert len(np.unique(changed("shrunk to 112 pixels", ramp()[None])[0, 20:-20, 0])) > 100

@@ -1,7 +1,5 @@
 """Two recipes compared on the same images, from stored scores."""
 
-import json
-
 import numpy as np
 import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
@@ -11,22 +9,19 @@ from ..data import manifest
 from ..training import recipes
 from ..workspace import ExplainedError
 
-ENOUGH_SEEDS = 5  # networks of a recipe, for a claim about it
-
 
 def paired(first, second, names=tuple(metrics.METRICS), resamples=2000):
-    """Two recipes on the same images at 0.5: metrics of each, and the second minus the first.
+    """Two recipes on the same images at 0.5: first, second, difference, low, high, indexed by metric.
 
     first, second: lists of scores tables, one per trained network (seed). names: of the metrics. Patients
-    are drawn anew for all networks together, and networks within each recipe, so that the interval holds
-    what other patients and other seeds might have given. Returns a table indexed by metric with first,
-    second, difference, low, high. Raises ExplainedError if the tables are of different images.
+    are drawn anew for all networks together, and networks within each recipe, so that the interval of the
+    second minus the first holds what other patients and other seeds might have given. Raises ExplainedError
+    if the tables are of different images.
     """
     tables = [table.sort_values("path", ignore_index=True) for table in (*first, *second)]
-    if any(not table[["path", "label"]].equals(tables[0][["path", "label"]]) for table in tables):
-        raise ExplainedError(
-            "The runs were scored on different images; only the same images can be compared."
-        )
+    same = ["path", "patient", "label"]
+    if any(not table[same].equals(tables[0][same]) for table in tables):
+        raise ExplainedError("The runs were scored on different images, so they cannot be compared.")
 
     def measured(weights):  # [networks, samples, names]
         return np.stack([metrics.weighted(table, 0.5, weights, names) for table in tables])
@@ -52,57 +47,30 @@ def _mean_of_drawn(values, rng):
     return values[drawn, np.arange(samples)[:, None]].mean(1)
 
 
-def by_recipe(run, others):
-    """The runs by recipe: [those that differ from `run` in their seed at most, those of the other recipe].
-
-    Raises ExplainedError if a run has no test scores, or the others are not of exactly one other recipe.
-    """
-    groups = {}
-    for one in {one.name: one for one in (run, *others)}.values():
-        if one.scores("test") is None:
-            raise ExplainedError(f"{one.name} was never scored on the test images. Evaluate it first.")
-        recipe = recipes.completed(one.card["recipe"]) | {"remark": ""}
-        same = json.dumps([recipe, one.card.get("adapted"), one.card.get("manifest")], sort_keys=True)
-        groups.setdefault(same, []).append(one)
-    if len(groups) != 2:
-        raise ExplainedError(
-            f"The runs to compare are of {len(groups)} recipes; two are needed: that of RUN and one other, "
-            "each with any number of seeds."
-        )
-    return list(groups.values())
-
-
 def titles(first, second):
-    """What figures call two lists of runs: their recipes, or their runs if these have one name."""
-    names = [recipes.title(runs[0].card) for runs in (first, second)]
-    return names if names[0] != names[1] else [first[0].name, second[0].name]
+    """What figures call two runs: their recipes, or their names if these are the same."""
+    names = [recipes.title(run.card) for run in (first, second)]
+    return names if names[0] != names[1] else [first.name, second.name]
 
 
 def conclusion(table, first, second, scores):
-    """One sentence on what a comparison shows, and what it cannot.
-
-    table: of `paired`. first, second: the lists of runs. scores: a scores table of any of them.
-    """
-    row, fewest = table.loc["accuracy"], min(len(first), len(second))
-    names = [runs[0].name + f" and {len(runs) - 1} other seeds" * (len(runs) > 1) for runs in (first, second)]
-    better, worse = names if row.difference < 0 else names[::-1]
+    """What a comparison of two networks shows. table: of `paired`. first, second: their names."""
+    row = table.loc["accuracy"]
+    better, worse = (first, second) if row.difference < 0 else (second, first)
+    shown = f"{better} has a higher accuracy than {worse}"
+    if row.low <= 0 <= row.high:
+        shown = f"The difference in accuracy between {first} and {second} may be chance"
     span = f"{row.difference:+.3f}, 95 % interval {row.low:+.3f} to {row.high:+.3f}"
-    where = f"on {len(scores):,} images of {scores.patient.nunique():,} patients"
-    if row.low > 0 or row.high < 0:
-        sentence = f"{better} has a higher accuracy than {worse} ({span}) {where}."
-    else:
-        sentence = f"The difference in accuracy between {' and '.join(names)} ({span}) may be chance {where}."
-    if fewest == 1:
-        sentence += " With one network on a side, this is about these networks, not about the recipes."
-    elif fewest < ENOUGH_SEEDS:
-        sentence += f" With {fewest} networks a side, the interval is too narrow for a claim about recipes."
-    return sentence
+    return (
+        f"{shown} ({span}) on {len(scores):,} images of {scores.patient.nunique():,} patients. With one "
+        "network on a side, this is about these networks, not about the recipes."
+    )
 
 
 def discordant(first, second):
-    """McNemar's exact test of two networks at 0.5, as if images were independent.
+    """McNemar's exact test of two scores tables at 0.5, as if images were independent: a table of one row.
 
-    first, second: scores tables. Returns a table of one row: images that only one of them gets right, and p.
+    Its columns: how many images only the first gets right, how many only the second, and p.
     """
     both = first.merge(second, on=["path", "label"], suffixes=("", "_second"))
     ill = manifest.positives(both) == 1
