@@ -76,7 +76,7 @@ def error_rates(table):
     figure.legend(loc="outside upper center", ncols=4)
     above = groups[groups.low > groups.label.map(classes.value)]
     texts = [f"{row.label.lower()}, {row.fact}, {100 * row.value:.0f} %" for row in above.itertuples()]
-    figure.set_label(f"Groups whose interval lies above the rate of the class: {'; '.join(texts) or 'none'}.")
+    figure.set_label(f"Error rates with intervals above that of the class: {'; '.join(texts) or 'none'}.")
     return figure
 
 
