@@ -74,9 +74,8 @@ class Gate:
         reasons = np.where(over.any(1), UNLIKE, "").astype(object)
         reasons[over[:, 1] & (over.sum(1) == 1)] = UNLIKE_IN_TONE
         unlike = np.flatnonzero(over.any(1))
-        for changed, hint in reversed(
-            changes(pictures[unlike]).values()
-        ):  # so that the first that helps stays
+        tried = changes(pictures[unlike]).values() if len(unlike) else ()
+        for changed, hint in reversed(tried):  # so that the first that helps stays
             reasons[unlike[~self.unlike(changed)]] = hint
         return list(reasons)
 

@@ -179,7 +179,7 @@ def make_good(ws):
 def _network(run):
     """The digest of a run's network; None if it is unfinished, or if there is no such run."""
     with contextlib.suppress(ExplainedError):
-        return run.card.get("model_digest")
+        return run.card["digests"]["model.keras"] if run.finished else None
     return None
 
 
