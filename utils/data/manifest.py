@@ -75,16 +75,14 @@ def problems(table):
     no_fold = ~table.fold.between(np.where(is_test, -1, 0), np.where(is_test, -1, FOLDS - 1))
     torn = table.groupby("patient").fold.nunique().gt(1).sum()
     named = pd.DataFrame({"label": table.label, "positive": positives(table)}).drop_duplicates()
+    unclear = named.label.duplicated().any() or named.positive.duplicated().any()
     names = ", ".join(f"{label} ({value})" for label, value in named.itertuples(index=False))
     faults = [
         (twice, f"{twice} paths stand there twice."),
         (empty, f"{empty} rows have no path, label or patient."),
         (no_fold.any(), f"Folds must be 0 to {FOLDS - 1}; those of test images -1."),
         (torn, f"{torn} patients are in two folds, or in train and test."),
-        (
-            named.label.duplicated().any() or named.positive.duplicated().any(),
-            f"There must be two labels, one positive (1) and one not (0), and not {names}.",
-        ),
+        (unclear, f"There must be two labels, one positive (1) and one not (0), and not {names}."),
     ]
     return [sentence for wrong, sentence in faults if wrong]
 
