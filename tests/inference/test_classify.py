@@ -303,7 +303,7 @@ def test_upload_asks_in_colab_only_and_a_cancel_is_fine(ws, monkeypatch, capsys)
     assert classify.upload(ws) == "" and "Colab only" in capsys.readouterr().out
     dialog = types.SimpleNamespace(upload=dict)
     monkeypatch.setitem(sys.modules, "google.colab", types.SimpleNamespace(files=dialog))
-    assert classify.upload(ws) == "" and "de-identified" in capsys.readouterr().out
+    assert classify.upload(ws) == "" and "0 files uploaded" in capsys.readouterr().out
 
     def choose():
         Path("a.png").write_bytes(b"x")

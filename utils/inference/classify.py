@@ -176,13 +176,9 @@ def upload(ws):
         return ""
     from google.colab import files as dialog
 
-    print(
-        "Upload radiographs only if they are de-identified and your institution allows it. Names may be "
-        "burnt into the picture as well. They stay in this runtime and are gone when it ends."
-    )
     folder = ws.scratch / "uploaded"
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(folder):  # where the dialog puts them
         chosen = dialog.upload()
-    print(f"{len(chosen)} files uploaded." if chosen else "Nothing was uploaded.")
+    print(f"{len(chosen)} files uploaded; they are gone when this runtime ends.")
     return str(folder) if chosen else ""
