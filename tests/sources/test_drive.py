@@ -155,11 +155,11 @@ def test_a_file_arrives_whole_and_the_second_time_at_once(server, tmp_path, capf
     key, target = server.add(), tmp_path / "new" / "y.zip"
     assert drive.fetch(f"https://drive.google.com/file/d/{key}/view", target) == target
     assert target.read_bytes() == DATA and list(target.parent.iterdir()) == [target]
-    assert "x.zip" in capfd.readouterr().err  # the bar
     assert drive.fetch(key, target) == target and server.downloads == [0, CHUNK, 2 * CHUNK, 3 * CHUNK]
     target.write_bytes(b"another")
-    drive.fetch(key, target, hide_name=True)
-    assert target.read_bytes() == DATA and "x.zip" not in capfd.readouterr().err
+    drive.fetch(key, target)
+    said = capfd.readouterr().err
+    assert target.read_bytes() == DATA and "100%" in said and "x.zip" not in said  # a name can be a patient's
 
 
 @pytest.mark.parametrize("fault", PASSING)
@@ -205,7 +205,7 @@ def test_a_refusal_gets_words_at_once_and_leaves_the_old_file(server, tmp_path, 
 def test_what_is_not_there_not_a_file_or_not_allowed_any_more_gets_words(server, tmp_path):
     with pytest.raises(ExplainedError, match="Is the link complete"):
         drive.fetch("no-such-file-1", tmp_path / "x.zip")
-    with pytest.raises(ExplainedError, match="data is a folder, shortcut or Google document"):
+    with pytest.raises(ExplainedError, match="A folder, shortcut or Google document"):
         drive.fetch(server.add(title="data"), tmp_path / "x.zip")
     server.revoked = True
     with pytest.raises(ExplainedError, match=r"tick every box.*invalid_grant"):

@@ -69,7 +69,7 @@ def _readers(place, ws, hide_names):
     """The files of a place, in the order of their names: {name to show: function that returns the bytes}."""
     place = str(place).strip()
     if place.startswith("https://"):
-        place = drive.fetch(place, ws.scratch / "incoming" / drive.file_id(place), hide_name=hide_names)
+        place = drive.fetch(place, ws.scratch / "incoming" / drive.file_id(place))
     if not place or not Path(place).expanduser().exists():
         raise ExplainedError(f"There is nothing at {place!r}. Name a file, a folder, a zip or a Drive link.")
     listed = files.every(Path(place).expanduser())
@@ -86,12 +86,8 @@ def _printable(name):
 
     What cannot be printed, and the backslash, become escapes such as \\n; a quote stands before a formula.
     """
-    text = "".join(_escape(sign) if sign == "\\" or not sign.isprintable() else sign for sign in name)
+    text = repr(name)[1:-1]
     return f"'{text}" if text.lstrip().startswith(tuple("=+-@＝＋－＠'")) else text
-
-
-def _escape(sign):
-    return sign.encode("unicode_escape").decode()
 
 
 def _picture(raw, of_children):
@@ -180,13 +176,9 @@ def upload(ws):
         return ""
     from google.colab import files as dialog
 
-    print(
-        "Upload radiographs only if they are de-identified and your institution allows it. Names may be "
-        "burnt into the picture as well. They stay in this runtime and are gone when it ends."
-    )
     folder = ws.scratch / "uploaded"
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(folder):  # where the dialog puts them
         chosen = dialog.upload()
-    print(f"{len(chosen)} files uploaded." if chosen else "Nothing was uploaded.")
+    print(f"{len(chosen)} files uploaded; they are gone when this runtime ends.")
     return str(folder) if chosen else ""

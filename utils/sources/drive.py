@@ -39,10 +39,7 @@ ADVICE = {  # words of a failure: what to do; the first that fits
 
 
 def mount():
-    """Mount Google Drive in Colab; returns My Drive's path. Raises ExplainedError.
-
-    There is no flush anywhere: Colab uploads by itself, and flush_and_unmount would take Drive away.
-    """
+    """Mount Google Drive in Colab; returns My Drive's path. Raises ExplainedError."""
     try:
         from google.colab import drive as colab_drive
 
@@ -61,26 +58,24 @@ def file_id(link):
     return match[1]
 
 
-def fetch(link, target, hide_name=False):
+def fetch(link, target):
     """Download a file from Drive to `target`, whole and with the right MD5, or not at all; returns `target`.
 
-    link: of the file, or its id. A target that is right already is not fetched again. hide_name: show the
-    file's name nowhere. Raises ExplainedError.
+    link: of the file, or its id. A target that is right already is not fetched again. The file's name is
+    shown nowhere, because names can be hidden. Raises ExplainedError.
     """
     key, target = file_id(link), Path(target)
     try:
         files = _sign_in().service.files()
         wanted = {"fileId": key, "supportsAllDrives": True}
-        facts = files.get(**wanted, fields="title,fileSize,md5Checksum").execute(num_retries=RETRIES)
-        name = "The file" if hide_name else facts["title"]
-        if "md5Checksum" not in facts:
-            raise ExplainedError(
-                f"{name} is a folder, shortcut or Google document. Copy the link of the file itself."
-            )
-        if not (target.is_file() and _md5(target) == facts["md5Checksum"]):
+        facts = files.get(**wanted, fields="fileSize,md5Checksum").execute(num_retries=RETRIES)
+        md5 = facts.get("md5Checksum")
+        if not md5:
+            raise ExplainedError("A folder, shortcut or Google document: copy the link of the file itself.")
+        if not (target.is_file() and _md5(target) == md5):
             with whole(target) as partial:
-                _download(files.get_media(**wanted), int(facts["fileSize"]), partial, name)
-                if _md5(partial) != facts["md5Checksum"]:
+                _download(files.get_media(**wanted), int(facts["fileSize"]), partial)
+                if _md5(partial) != md5:
                     raise OSError("it arrived damaged: its MD5 differs")
         return target
     except ExplainedError:
@@ -102,12 +97,12 @@ def _sign_in():
     return auth
 
 
-def _download(request, size, path, name):
+def _download(request, size, path):
     """Write what `request` gives, `size` bytes, to `path`. Goes on where the connection drops."""
     from googleapiclient.http import MediaIoBaseDownload
 
     done, broken_off = False, 0
-    with open(path, "wb") as out, tqdm(total=size, unit="B", unit_scale=True, desc=name) as bar:
+    with open(path, "wb") as out, tqdm(total=size, unit="B", unit_scale=True) as bar:
         chunks = MediaIoBaseDownload(out, request, chunksize=CHUNK)
         while not done:
             try:
