@@ -116,7 +116,7 @@ CHANGES = {  # {test that must fail: [(file in utils, text, what it is changed t
     "evaluation/test_evaluation.py::test_what_looks_wrong_is_said": [
         ("evaluation/evaluation.py", "if auc < 0.3", "if auc < 0"),
     ],
-    "inference/test_classify.py::test_a_score_at_the_threshold_is_positive_and_classes_have_the_names_of_the_card": [
+    "inference/test_classify.py::test_a_score_at_the_threshold_is_positive_and_classes_have_their_names": [
         (
             "inference/classify.py",
             'metrics.called(scores, card["threshold"]["value"])',

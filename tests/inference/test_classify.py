@@ -147,7 +147,7 @@ def test_memory_stays_flat(ws, brightness, place, monkeypatch):
     assert only_bad.score.isna().all() and only_bad.answer.tolist() == only_bad.unlike.tolist() == [""]
 
 
-def test_a_score_at_the_threshold_is_positive_and_classes_have_the_names_of_the_card(ws, run, brightness):
+def test_a_score_at_the_threshold_is_positive_and_classes_have_their_names(ws, run, brightness):
     run.update_card(class_names=["Well", "Ill"])
     scores = classify.classify(classify.EXAMPLES, ws)[0].score.astype(np.float32)
     middle = scores.sort_values().iloc[1]
