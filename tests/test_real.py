@@ -21,6 +21,11 @@ def real(real_data, tmp_path_factory):
     )
 
 
+def readers_of(folder):
+    """{name: function that returns the bytes} of the image files in a folder."""
+    return {name: file.read for name, file in files.image_files(files.every(folder)).items()}
+
+
 def closest_rows(readers, table, duplicates):
     """Names of files whose own row is not the closest one, exact duplicates apart."""
     expected = np.array([int(value, 16) for value in table.fingerprint], dtype=np.uint64)
@@ -42,7 +47,7 @@ def test_every_copy_is_closest_to_its_own_row(real_data, folder, count):
     lines = (real_data / "exact_duplicates.tsv").read_text().splitlines()
     groups = [set(line.split("\t")[2:]) for line in lines if "\t" in line]
     duplicates = {name: group for group in groups for name in group}
-    readers, _, _ = files.gather(real_data / folder)
+    readers = readers_of(real_data / folder)
     assert len(readers) == count
     assert closest_rows(readers, manifest.read(), duplicates) == []
 
@@ -72,7 +77,7 @@ def test_a_short_training_learns(real, tmp_path):
 
 
 def test_measured_file_facts_are_those_that_ship_with_the_project(real_data):
-    readers, _, _ = files.gather(real_data / "originals")
+    readers = readers_of(real_data / "originals")
     measured, sentence = shortcuts.read_file_facts(readers, manifest.read())
     assert sentence == "File facts measured on your 168 original files."
     shipped, _ = shortcuts.read_file_facts({}, manifest.read())
@@ -80,5 +85,5 @@ def test_measured_file_facts_are_those_that_ship_with_the_project(real_data):
     assert len(both) == 168
     for name in ("width", "height", "bytes", "luma_table_sum", "exif"):
         assert (both[name] == both[f"{name}_shipped"]).all(), name
-    readers, _, _ = files.gather(real_data / "chest_xray")
+    readers = readers_of(real_data / "chest_xray")
     assert "measured for this project" in shortcuts.read_file_facts(readers, manifest.read())[1]
