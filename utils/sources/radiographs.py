@@ -204,6 +204,8 @@ def _pack(place, folder, origin):
     packed = folder / (workspace.digest("\n".join([manifest.digest(table), *versions])) + ".h5")
     with workspace.lock(packed):  # a second notebook waits, instead of doing the same work
         if not _is_usable(packed):
+            if packed.exists():
+                print(f"{packed} is damaged, or of another version. It is written again.")
             readers = {name: file.read for name, file in pictures.items()}
             problems = cache.write(readers, table, packed, origin)
             if not packed.exists():
