@@ -20,7 +20,7 @@ from .backend import keras
 from .workspace import ExplainedError
 
 CODE = {"Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TFSMLayer", "TorchModuleWrapper"}
-CODE |= {"JaxLayer", "FlaxLayer"}
+CODE |= {"JaxLayer", "FlaxLayer", "TensorFlowOpLayer"}
 FOR_TRAINING = ("_initializer", "_regularizer", "_constraint", "_momentum", "compile_config")
 
 
@@ -149,7 +149,8 @@ def _refused(config):
     if isinstance(config, dict):
         name, package = config.get("class_name"), str(config.get("module", "keras")).partition(".")[0]
         if name == "function":  # an activation, given as a function
-            known = hasattr(keras.activations, str(config["config"]))
+            known = package in ("keras", "tf_keras", "builtins")
+            known = known and hasattr(keras.activations, str(config["config"]))
             return [] if known else [f"function {config['config']}"]
         if name in CODE or (name and package not in ("keras", "tf_keras")):
             return [name]
