@@ -56,6 +56,7 @@ def test_the_reason_says_what_to_try(recipe, examples):
     for change, (changed, hint) in gate.changes(examples).items():
         together = np.concatenate([examples[:1], changed])  # each picture gets its own reason
         assert known.reasons(together) == ["", hint, hint, hint], change
+    assert known.reasons(examples) == [""] * 3  # nothing to explain
     assert known.reasons(np.zeros((1, 224, 224), np.uint8)) == [gate.UNLIKE]
 
 
