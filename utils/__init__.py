@@ -6,9 +6,10 @@ training/fit.py             the training
 evaluation/evaluation.py    from scores to findings
 inference/classify.py       from new radiographs to answers
 
-Around them: data/ (what is in the radiographs), sources/ (where they come from), figures/, report/, and
-the run folder (runs.py) that everything is kept in. Imports go one way only, from the notebooks down to
-workspace.py; pyproject.toml says how, and `make test` checks it. The study is in study/.
+Around them: predict.py (from pictures to scores), intervals.py (how far a number may be off), saved_models.py
+(opens any saved network), data/ (what is in the radiographs), sources/ (where they come from), figures/,
+report/, and the run folder (runs.py) that everything is kept in. Imports go one way only, from the notebooks
+down to workspace.py; pyproject.toml says how, and `make test` checks it. The study is in study/.
 """
 
 import importlib

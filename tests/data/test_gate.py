@@ -53,7 +53,7 @@ def test_a_released_gate_measures_as_when_it_was_released(examples):
 @pytest.mark.parametrize("recipe", RELEASED)
 def test_the_reason_says_what_to_try(recipe, examples):
     known = gate.load(runs.released(recipe))
-    for change, (changed, hint) in gate.changes(examples).items():
+    for change, (changed, hint) in gate.mistakes(examples).items():
         together = np.concatenate([examples[:1], changed])  # each picture gets its own reason
         assert known.reasons(together) == ["", hint, hint, hint], change
     assert known.reasons(examples) == [""] * 3  # nothing to explain

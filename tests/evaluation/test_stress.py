@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportion_confint
 from utils import runs
 from utils.data import manifest
 from utils.evaluation import stress
-from utils.evaluation.stress import CHANGES, KEPT, UNCHANGED, UNREADABLE, WITHOUT_LUNGS
+from utils.evaluation.stress import CHANGES, KEPT, PARTS, UNCHANGED, WITHOUT_LUNGS
 from utils.workspace import PROJECT, ExplainedError
 
 WIDEST = proportion_confint(0.5, 1, method="wilson")  # one of two patients, half: as one independent picture
@@ -33,7 +33,7 @@ def test_effects_tell_which_answers_turn_and_in_which_direction():
     assert found.loc["mirrored", measures].tolist() == [0.5, 1, 0.5, 0, 1]
     assert found.loc["inverted", measures].tolist() == [0, 0.5, 1, 0.5, 0.5]
     assert found.loc[WITHOUT_LUNGS, measures].tolist() == [0, 1, 1, 0, 0.5]
-    assert found.kind.to_list() == ["", "position and file", "tone", "what is left"]
+    assert found.kind.to_list() == ["", "position and file", "tone", "parts alone"]
     assert (found[["images", "patients", "negative", "positive"]] == [4, 4, 2, 2]).all(axis=None)
     assert found.loc["mirrored", ["up_low", "up_high"]].tolist() == pytest.approx(WIDEST)
     assert 0 < found.down_high["mirrored"] < 1  # nothing turned, yet two patients exclude little
@@ -172,7 +172,7 @@ def test_the_middle_and_what_is_around_it_make_up_the_picture():
     unchanged = [np.equal(pictures, noise()).mean() for pictures in (inside, around)]
     assert unchanged == pytest.approx([0.3, 0.7], abs=0.02)
     assert ((inside == noise()) | (around == noise())).all()
-    assert [name for name, change in CHANGES.items() if change.kind == UNREADABLE] == [
+    assert [name for name, change in CHANGES.items() if change.kind == PARTS] == [
         WITHOUT_LUNGS,
         "blanked around the middle",
     ]

@@ -420,7 +420,7 @@ def test_whatever_fails_first_on_drive_the_run_is_whole_in_the_end(drive, capsys
         drive.ws.home.mkdir()
         run = runs.create(drive.ws, CARD)
         SWITCH.update(where=str(drive.ws.home), count=0, good=good)
-        copy, copied = resume.Copy(run, drive.ws), 0
+        copy, copied = resume.DriveCopy(run, drive.ws), 0
         for epoch in (1, 2, 3):
             write_fake_state(run, epoch)
             copy.update()

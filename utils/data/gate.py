@@ -18,14 +18,15 @@ FILE = "gate.npz"
 THUMBNAIL = 16  # pixels a side
 PATTERNS = 16  # principal components
 TONES = ["across", "down", "fine", "2 %", "25 %", "50 %", "75 %", "98 %", "contrast", "black", "white"]
-QUANTILES = (0.999, 0.999, 0.999, 0.999, 0.992)  # of each measure of unseen training radiographs: the limit
+# The limit of each of the five measures is this quantile over training radiographs that `fit` has not seen.
+QUANTILES = (0.999, 0.999, 0.999, 0.999, 0.992)
 FEWEST = 30  # images in each half; with fewer there is no gate
 BATCH = 16  # pictures at a time, as many as a processor's cache holds
 UNLIKE = "light and dark lie unlike those of the training radiographs"
 UNLIKE_IN_TONE = "its brightness, contrast or sharpness is unlike that of the training radiographs"
 
 
-def changes(pictures):
+def mistakes(pictures):
     """Pictures as they may arrive by mistake: {what happened: (uint8 [n, 224, 224], what to say)}."""
     return {
         "inverted": (255 - pictures, "it looks inverted: bones should be bright"),
@@ -57,6 +58,7 @@ class Gate:
         """
         thumbnails, tones = describe(pixels, rows)
         weights, rest = project(thumbnails, self.mean, self.patterns)
+        # The pixels of a thumbnail stand in one row; in reverse order they are the picture on its head.
         _, rest_turned = project(thumbnails[:, ::-1], self.mean, self.patterns)
         near = np.sqrt(((weights / self.spread) ** 2).mean(1))
         off = tones - self.tone_mean
@@ -74,8 +76,10 @@ class Gate:
         reasons = np.where(over.any(1), UNLIKE, "").astype(object)
         reasons[over[:, 1] & (over.sum(1) == 1)] = UNLIKE_IN_TONE
         unlike = np.flatnonzero(over.any(1))
-        tried = changes(pictures[unlike]).values() if len(unlike) else ()
-        for changed, hint in reversed(tried):  # so that the first that helps stays
+        tried = mistakes(pictures[unlike]).values() if len(unlike) else ()
+        # Where such a change makes the picture like the others, its reverse has happened to it. Backwards, so
+        # that of several hints the first stays.
+        for changed, hint in reversed(tried):
             reasons[unlike[~self.unlike(changed)]] = hint
         return list(reasons)
 
@@ -136,11 +140,11 @@ def _mirror(thumbnails):
 
 
 def rates(gate, pictures):
-    """Share called unlike of radiographs (false alarms), and of the same after each of the `changes`.
+    """Share called unlike of radiographs (false alarms), and of the same after each of the `mistakes`.
 
     pictures: uint8 [n, 224, 224], radiographs that `fit` has not seen.
     """
-    tried = {"radiographs": pictures} | {name: changed for name, (changed, _) in changes(pictures).items()}
+    tried = {"radiographs": pictures} | {name: changed for name, (changed, _) in mistakes(pictures).items()}
     return {name: round(float(gate.unlike(some).mean()), 4) for name, some in tried.items()}
 
 

@@ -55,14 +55,16 @@ def feature_maps(network, picture):
     return {layer.name: np.asarray(outputs[layer.name][0], np.float32) for layer in blocks}
 
 
-def grad_cam(network, pictures):
-    """What speaks for the answer that the network gives: float32 [n, 224, 224] in 0-1 per picture.
+def grad_cam(network, pictures, threshold=0.5):
+    """What speaks for the answer that the network gives: heat maps, float32 [n, 224, 224] in 0-1.
 
-    pictures: uint8 [n, 224, 224]. The maps that the last convolutional block ends in, each weighted by
-    how much the log odds of the answer grow with it, summed, and cut off at 0 (Selvaraju et al. 2017).
+    pictures: uint8 [n, 224, 224]. threshold: pneumonia is the answer where its score reaches it. The maps of
+    the last convolutional block, each weighted by how much the log odds of the answer grow with it, are
+    summed and cut off at 0 (Selvaraju et al. 2017); a heat map is divided by its largest value.
     """
     front, back = _split(network, _last_maps(network))
-    return np.concatenate([_heat(front, back, inputs) for inputs in predict.batches(network, pictures)])
+    batches = predict.batches(network, pictures)
+    return np.concatenate([_heat_maps(front, back, inputs, threshold) for inputs in batches])
 
 
 def _split(network, layer):
@@ -81,18 +83,20 @@ def _split(network, layer):
         return [network], []
     if layer is parts[at]:
         return [library.Model(network.input, layer.output)], [library.Model(layer.output, network.output)]
-    start, end = at, at + 1  # of the models in a row; only what lies around them tells what goes in and out
-    while hasattr(parts[start - 1], "layers"):
-        start -= 1
-    while parts[end:] and hasattr(parts[end], "layers"):
-        end += 1
-    before = [library.Model(network.input, parts[start - 1].output), *parts[start:at]]
-    behind = [library.Model(parts[end].input, network.output)] if parts[end:] else []
-    return before + front, back + parts[at + 1 : end] + behind
+    # A model inside keeps the tensors of its own first call, so that no cut can be made at its ends here.
+    # Models that follow each other directly are called one by one; the cuts are made around their row.
+    row_start, row_end = at, at + 1
+    while hasattr(parts[row_start - 1], "layers"):
+        row_start -= 1
+    while parts[row_end:] and hasattr(parts[row_end], "layers"):
+        row_end += 1
+    before = [library.Model(network.input, parts[row_start - 1].output), *parts[row_start:at]]
+    behind = [library.Model(parts[row_end].input, network.output)] if parts[row_end:] else []
+    return before + front, back + parts[at + 1 : row_end] + behind
 
 
-def _heat(front, back, inputs):
-    """The maps of one batch: float32 [n, side, side, 1] -> [n, 224, 224]."""
+def _heat_maps(front, back, inputs, threshold):
+    """The heat maps of one batch: float32 [n, side, side, 1] -> [n, 224, 224]."""
     import tensorflow as tf
 
     maps = inputs
@@ -104,7 +108,8 @@ def _heat(front, back, inputs):
         for part in back:
             output = part(output, training=False)  # [n, 2]
         odds = tf.math.log(output[:, 1] + 1e-9) - tf.math.log(output[:, 0] + 1e-9)
-        answer = odds * tf.sign(odds)
+        ill = metrics.called(output[:, 1].numpy(), threshold)  # bool [n]
+        answer = tf.where(ill, odds, -odds)
     weights = tf.reduce_mean(tape.gradient(answer, maps), (1, 2), keepdims=True)  # [n, 1, 1, maps]
     heat = tf.nn.relu(tf.reduce_sum(weights * maps, -1, keepdims=True))  # [n, height, width, 1]
     heat = tf.image.resize(heat, (images.SIDE, images.SIDE))[..., 0].numpy()
@@ -118,7 +123,7 @@ def untrained(network, seed=0):
 
 
 def likeness(maps, others):
-    """Rank correlation of two maps of each picture, float [n]; NaN where a map is empty."""
+    """Rank correlation of two heat maps of each picture, float [n]; NaN where one is empty."""
     pairs = zip(maps[:, ::BLOCK, ::BLOCK], others[:, ::BLOCK, ::BLOCK], strict=True)
     return np.array([spearmanr(a, b, axis=None)[0] if np.ptp(a) and np.ptp(b) else np.nan for a, b in pairs])
 
@@ -126,9 +131,9 @@ def likeness(maps, others):
 def deletion(network, pictures, maps):
     """How the probability of the answer falls as parts are blanked (Petsiuk et al. 2018).
 
-    pictures: uint8 [n, 224, 224]. maps: float [n, 224, 224]. Blocks are replaced by the mean of the picture:
-    in the order of the map, or at random, as a yardstick. Returns columns share, by map, at random: means
-    over the pictures.
+    pictures: uint8 [n, 224, 224]. maps: heat maps, float [n, 224, 224]. Blocks are replaced by the mean of
+    the picture: in the order of the map, or at random, as a yardstick. Returns columns share, by map, at
+    random: means over the pictures.
     """
     side = images.SIDE // BLOCK  # 14 blocks along each edge
     blocks = maps.reshape(-1, side, BLOCK, side, BLOCK).mean((2, 4)).reshape(-1, side**2)  # [n, 196]

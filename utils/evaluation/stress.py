@@ -20,6 +20,13 @@ from ..workspace import ExplainedError, progress
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 MOST = 150  # radiographs of a class; enough for intervals of about 8 points either way
 YARDSTICKS = ("best", "compact_usual")  # released recipes: our data handling, and the usual one
+KEPT = 0.8  # of the area, by every change of the framing, so that they can be compared
+SIDES = KEPT**0.5  # of height and width each
+MIDDLE = 0.7**0.5  # of height and width: 70 % of the area, where nearly all of the lungs lie
+UNCHANGED = "unchanged"
+WITHOUT_LUNGS = "blanked in the middle"
+PARTS = "parts alone"  # the kind of changes that leave a part of the picture and blank the rest
+Change = namedtuple("Change", ("kind", "function"))  # under which it is drawn; of pictures
 
 
 def beside(run, radiographs):
@@ -85,14 +92,14 @@ def sentences(results, names):
     """Three sentences on the first network of `compare`. names: of the negative and the positive class."""
     rows = results[results.network == results.network.iloc[0]].set_index("change")
     before, without_lungs = rows.loc[UNCHANGED], rows.loc[WITHOUT_LUNGS]
-    readable = rows[~rows.kind.isin(["", UNREADABLE])]
+    whole = rows[~rows.kind.isin(["", PARTS])]
     counts = before.negative, before.positive
     for measure, name, count in zip(("specificity", "sensitivity"), names, counts, strict=True):
-        worst = readable.nsmallest(3, measure)
+        worst = whole.nsmallest(3, measure)
         listed = ", ".join(f"{_text(row, measure)} when {change}" for change, row in worst.iterrows())
         yield (
             f"{measure.capitalize()} ({count} {name.lower()} radiographs): {_text(before, measure)} "
-            f"unchanged; lowest of {len(readable)} changes: {listed}."
+            f"unchanged; lowest of {len(whole)} changes: {listed}."
         )
     yield (
         f"AUC: {_text(before, 'auc')} unchanged; {_text(without_lungs, 'auc')} when {WITHOUT_LUNGS}, where a "
@@ -150,8 +157,8 @@ def blank(pictures, height=1.0, width=1.0, inside=False):
     """
     filled = np.full((SIDE, SIDE), not inside)
     filled[_middle(height, width)] = inside
-    known = ~filled if inside else np.ones_like(filled)
-    mean = pictures[:, known].mean(1).astype(np.uint8)
+    source = ~filled if inside else np.ones_like(filled)  # the pixels that the mean is taken of
+    mean = pictures[:, source].mean(1).astype(np.uint8)
     return np.where(filled, mean[:, None, None], pictures)
 
 
@@ -186,13 +193,6 @@ def as_jpeg(picture):
     return Image.open(file)
 
 
-KEPT = 0.8  # of the area, by every change of the framing, so that they can be compared
-SIDES = KEPT**0.5  # of height and width each
-MIDDLE = 0.7**0.5  # of height and width: 70 % of the area, where nearly all of the lungs lie
-UNCHANGED = "unchanged"
-WITHOUT_LUNGS = "blanked in the middle"
-UNREADABLE = "what is left"  # the kind of those after which the illness cannot be seen
-Change = namedtuple("Change", ("kind", "function"))  # under which it is drawn; of pictures
 CHANGES = {  # the names fit behind "when"
     UNCHANGED: Change("", lambda pictures: pictures),
     "cropped in height": Change("framing", partial(crop, height=KEPT)),  # content, zoom and stretch
@@ -222,6 +222,6 @@ CHANGES = {  # the names fit behind "when"
     ),
     "saved as JPEG of quality 30": Change("position and file", partial(each, as_jpeg)),
     "shrunk to 112 pixels": Change("position and file", partial(each, shrunk)),
-    WITHOUT_LUNGS: Change(UNREADABLE, partial(blank, height=MIDDLE, width=MIDDLE, inside=True)),
-    "blanked around the middle": Change(UNREADABLE, partial(blank, height=MIDDLE, width=MIDDLE)),
+    WITHOUT_LUNGS: Change(PARTS, partial(blank, height=MIDDLE, width=MIDDLE, inside=True)),
+    "blanked around the middle": Change(PARTS, partial(blank, height=MIDDLE, width=MIDDLE)),
 }

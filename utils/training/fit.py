@@ -40,7 +40,7 @@ class Batches(keras.utils.PyDataset):
         self.go_to(0)
 
     def go_to(self, epoch):
-        """Take the order of this epoch, counted from 0."""
+        """Put the images into the order that they have in this epoch. Epochs are counted from 0."""
         self.epoch = epoch
         self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.rows))
 
@@ -100,7 +100,7 @@ def compile_network(network, recipe, steps_per_epoch, seed=0):
     if recipe.cosine:
         rising = max(min(steps_per_epoch, steps // 4), 1)  # a quarter, where there are few epochs
         rate = keras.optimizers.schedules.CosineDecay(
-            rate / 100, steps - rising or 1, warmup_target=recipe.learning_rate, warmup_steps=rising
+            rate / 100, max(steps - rising, 1), warmup_target=recipe.learning_rate, warmup_steps=rising
         )
     trainer.compile(
         # Adam scales the step of each weight by how large its gradients usually are; weight decay
@@ -114,7 +114,7 @@ def compile_network(network, recipe, steps_per_epoch, seed=0):
         # XLA makes GPUs faster, but halves the speed of convolutions on CPUs.
         jit_compile=False if workspace.device_name().startswith("CPU") else "auto",
     )
-    trainer.optimizer.build(trainer.trainable_variables)  # or Keras would translate the first step twice
+    trainer.optimizer.build(trainer.trainable_variables)  # or Keras would compile the first step twice
     return trainer
 
 
@@ -164,12 +164,12 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
         print(f"Run folder: {run.path}")
         validate = Validate(network, radiographs, validation, run, state)
         progress = ShowProgress(validate, recipe.epochs, len(batches))
-        copy = resume.Copy(run, ws)
-        copy.update()  # at once, so that no other session takes the name
+        drive_copy = resume.DriveCopy(run, ws)
+        drive_copy.update()  # at once, so that no other session takes the name
 
         def keep(epoch, logs=None):
             resume.write_state(run, trainer, epoch + 1, validate.rows, validate.best)
-            copy.update()
+            drive_copy.update()
 
         around = [validate, progress, *callbacks(run), keras.callbacks.LambdaCallback(on_epoch_end=keep)]
         kept, done = "the last epoch", len(validate.rows)
@@ -187,11 +187,11 @@ def train(recipe, radiographs, ws, seed=0, fold=0, afresh=False, callbacks=lambd
             progress.close()
         seconds = round(validate.seconds, 1)
         finish(run, model.in_float32(network), radiographs, validation, kept=kept, seconds=seconds)
-        return copy.deliver()
+        return drive_copy.deliver()
 
 
 def finish(run, network, radiographs, validation, **entries):
-    """Make a run of a network: the saved file, its validation scores, threshold and gate, the closed card.
+    """Make a run of a network: the saved file, its validation scores, threshold and gate, the finished card.
 
     network: in float32. validation: rows of `radiographs.table`. entries: further ones for the card.
     """
@@ -200,10 +200,10 @@ def finish(run, network, radiographs, validation, **entries):
     scores = predict.score_table(network, radiographs.pixels, validation)
     run.write_scores("val", scores)
     development = radiographs.table[radiographs.table.split != "test"]
-    known = gate.fit(radiographs.pixels, development.drop(validation.index))
-    if known:
-        known.save(run)
-        entries["gate"] = gate.rates(known, radiographs.pixels[validation.index.to_numpy()])
+    run_gate = gate.fit(radiographs.pixels, development.drop(validation.index))
+    if run_gate:
+        run_gate.save(run)
+        entries["gate"] = gate.rates(run_gate, radiographs.pixels[validation.index.to_numpy()])
     run.seal("model.keras")
     run.update_card(
         threshold={

@@ -43,9 +43,11 @@ def start_or_go_on(trainer, choices, machine, ws, afresh):
     with _lock(run, ws):
         if unfinished:
             run = runs.Run(ws.local_runs / run.name)
-            if run != unfinished:  # after a disconnect only the copy is left
-                _copy(unfinished.path, run.path)
-            epoch = _restore(trainer, state) if state else 0
+            if run != unfinished:  # after a disconnect only the copy on Drive is left
+                _copy_run(unfinished.path, run.path)
+            if state:
+                _restore(trainer, state)
+            epoch = state["epoch"] if state else 0
             went_on = [*run.card.get("continued", []), {"after_epoch": epoch} | machine]
             run.update_card(continued=went_on)
             of = choices["recipe"]["epochs"]
@@ -60,7 +62,7 @@ def _find_unfinished(trainer, choices, ws):
         card = run.card | {"recipe": recipes.completed(run.card["recipe"])}
         if run.finished or not choices.items() <= card.items():
             continue
-        folders = {ws.local_runs / run.name / "resume", ws.runs / run.name / "resume"}
+        folders = {ws.local_runs / run.name / "resume", ws.runs / run.name / "resume"}  # without Drive one
         states = [_read_state(path) for folder in folders for path in folder.glob("state_?.npz")]
         state = max(filter(None, states), key=lambda state: state["epoch"], default=None)
         if not state or _shapes(state["variables"]) == _shapes(_variables(trainer)):
@@ -114,7 +116,6 @@ def _read_state(path):
 def _restore(trainer, state):
     for variable, value in zip(_variables(trainer), state["variables"], strict=True):
         variable.assign(value)
-    return state["epoch"]
 
 
 def _variables(trainer):
@@ -125,27 +126,27 @@ def _shapes(values):
     return [tuple(value.shape) for value in values]
 
 
-class Copy:
-    """The copy of a run in the project's home, such as Drive, where it outlives the session."""
+class DriveCopy:
+    """The copy of a run in the project's home, usually on Drive, where it outlives the session."""
 
     def __init__(self, run, ws):
-        self.run, self.copy = run, runs.Run(ws.runs / run.name)
+        self.run, self.on_drive = run, runs.Run(ws.runs / run.name)
         self.due, self.failing = 0.0, False
 
     def update(self):
         """Copy what is new, if it is time. A failure stops nothing: it is printed once, and tried again."""
         started = time.monotonic()
-        if self.run == self.copy or started < self.due or _network(self.copy):
+        if self.run == self.on_drive or started < self.due or _network_digest(self.on_drive):
             return
         try:
-            _copy(self.run.path, self.copy.path)
+            _copy_run(self.run.path, self.on_drive.path)
             self.failing = False
         except OSError as error:
             if not self.failing:
                 print(
-                    f"{self.copy.path} cannot be written ({error}). If it is on Google Drive: is Drive full, "
-                    f"or its trash? The run is in {self.run.path}, which is lost when this runtime ends. The "
-                    "copy is tried again after each epoch, and when the Setup cell of any notebook is run."
+                    f"{self.on_drive.path} cannot be written ({error}). If it is on Google Drive: is Drive "
+                    f"full, or its trash? The run is in {self.run.path}, which is lost when this runtime "
+                    "ends. The copy is tried again after each epoch, and by the Setup cell, once finished."
                 )
             self.failing = True
         ended = time.monotonic()
@@ -159,41 +160,41 @@ class Copy:
         _discard(self.run.path / "resume")
         self.due = 0.0
         self.update()
-        there = _network(self.copy)
-        if self.run == self.copy or self.failing or not there:
+        there = _network_digest(self.on_drive)
+        if self.run == self.on_drive or self.failing or not there:
             return self.run
-        _discard(self.copy.path / "resume")
-        if there == _network(self.run):
+        _discard(self.on_drive.path / "resume")
+        if there == _network_digest(self.run):
             shutil.rmtree(self.run.path)
-        return self.copy
+        return self.on_drive
 
 
 def make_good(ws):
     """Move finished runs that could not be moved in their session to the project's home."""
     for run in runs.all_runs(ws.local_runs):
         with contextlib.suppress(ExplainedError), _lock(run, ws):  # a run that is being trained moves itself
-            if run.finished and Copy(run, ws).deliver() != run:
+            if run.finished and DriveCopy(run, ws).deliver() != run and not run.path.exists():
                 print(f"The finished run {run.name} is now in {ws.runs}.")
 
 
-def _network(run):
+def _network_digest(run):
     """The digest of a run's network; None if it is unfinished, or if there is no such run."""
     with contextlib.suppress(ExplainedError):
         return run.card["digests"]["model.keras"] if run.finished else None
     return None
 
 
-def _copy(source, target):
+def _copy_run(source, target):
     """Copy what is new in a run folder; its card comes last, for it says what is there. Raises OSError."""
     workspace.check_connected(target)
     for file in source.rglob("[!.]*"):
-        copy = target / file.relative_to(source)
-        if file.is_dir() or file.name == "card.json" or (copy.exists() and filecmp.cmp(file, copy)):
+        copied = target / file.relative_to(source)
+        if file.is_dir() or file.name == "card.json" or (copied.exists() and filecmp.cmp(file, copied)):
             continue
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, copy)  # in place: what is replaced on Google Drive fills its trash
-        if not filecmp.cmp(file, copy, shallow=False):
-            raise OSError(f"{copy} holds something else than was written")
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copied)  # in place: what is replaced on Google Drive fills its trash
+        if not filecmp.cmp(file, copied, shallow=False):
+            raise OSError(f"{copied} holds something else than was written")
     workspace.write_whole(target / "card.json", (source / "card.json").read_bytes())
 
 
