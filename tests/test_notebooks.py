@@ -287,15 +287,24 @@ def test_code_on_drive_is_copied_to_the_local_disk(tmp_path, monkeypatch):
     assert sorted(path.name for path in copy.iterdir()) == sorted(workspace.PARTS)
 
 
-def test_an_old_runtime_or_one_without_tensorflow_is_told_apart(monkeypatch):
+def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
+    installed = workspace.version_of
+    monkeypatch.setattr(
+        workspace, "version_of", lambda name: "missing" if name == "h5py" else installed(name)
+    )
+    with pytest.raises(workspace.ExplainedError, match="Missing here: h5py.*%pip install h5py"):
+        utils.start()
+
+
+def test_an_old_runtime_or_one_that_cannot_compute_is_told_apart(monkeypatch):
     monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
     versions = {"keras": "3.8.0"}
     monkeypatch.setattr(workspace, "version_of", lambda name: versions.get(name, "99"))
     words = utils._advice(workspace, "CPU, 2 cores")
     assert "keras 3.8.0 instead of >=3.13.2" in words and "Latest" in words
-    versions["tensorflow"] = "missing"
+    versions |= {"tensorflow": "missing", "jax": "missing"}
     words = utils._advice(workspace, "CPU, 2 cores")
-    assert "no TensorFlow here" in words and "Change runtime type" in words
+    assert "neither TensorFlow nor JAX" in words and "Change runtime type" in words
 
 
 @pytest.fixture

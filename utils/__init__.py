@@ -25,9 +25,18 @@ def start(use_drive=True):
     Code that was found on Google Drive is copied to the local disk and goes on there. Imports no
     TensorFlow, so that it answers at once. Returns the Workspace.
     """
+    from . import workspace
+
+    missing, _ = _packages(workspace)
+    if missing:
+        packages = " ".join(missing)
+        raise workspace.ExplainedError(
+            f"Missing here: {packages}. Run this in a cell of its own, and then this cell again: "
+            f"%pip install {packages}"
+        )
     import pandas as pd
 
-    from . import runs, sources, workspace
+    from . import runs, sources
     from .sources import drive
     from .training import resume
 
@@ -65,22 +74,29 @@ def _advice(workspace, device):
     menu = workspace.RUNTIME_MENU
     if not workspace.in_colab():
         return ""
-    if workspace.version_of("tensorflow") == "missing":
-        return f" (no TensorFlow here, as in TPU runtimes: {menu} > CPU or T4 GPU)"
-    if old := _outdated(workspace):
-        return f" (an old runtime, {', '.join(old)}: {menu} > Runtime version > Latest)"
+    if workspace.version_of("tensorflow") == workspace.version_of("jax") == "missing":
+        return f" (neither TensorFlow nor JAX is here: {menu} > CPU or T4 GPU)"
+    _, outdated = _packages(workspace)
+    if outdated:
+        return f" (an old runtime, {', '.join(outdated)}: {menu} > Runtime version > Latest)"
     return f" (faster: {menu} > T4 GPU)" if device.startswith("CPU") else ""
 
 
-def _outdated(workspace):
-    """Installed packages that are older than requirements.txt asks for: ['keras 3.8 instead of >=3.13.2']."""
+def _packages(workspace):
+    """What requirements.txt asks for and is not here: the missing packages that every notebook needs, which are
+    those of its first block, and the outdated ones: ['h5py'], ['keras 3.8 instead of >=3.13.2'].
+    """
     from packaging.requirements import Requirement
 
-    outdated = []
-    for line in (workspace.PROJECT / "requirements.txt").read_text().splitlines():
-        if line.strip() and not line.startswith("#"):
+    missing, outdated = [], []
+    for number, block in enumerate((workspace.PROJECT / "requirements.txt").read_text().split("\n\n")):
+        for line in block.splitlines():
+            if line.startswith("#") or not line.strip():
+                continue
             wanted = Requirement(line.partition("#")[0])
             installed = workspace.version_of(wanted.name)
-            if installed != "missing" and installed not in wanted.specifier:
+            if installed == "missing":
+                missing += [wanted.name] if number == 0 else []
+            elif installed not in wanted.specifier:
                 outdated.append(f"{wanted.name} {installed} instead of {wanted.specifier}")
-    return outdated
+    return missing, outdated

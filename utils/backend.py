@@ -1,11 +1,13 @@
 """Keras, on what it computes, and in which precision. Everything that uses Keras gets it here.
 
+Keras computes with TensorFlow, or with JAX where there is no TensorFlow, as in Colab's TPU runtimes.
 TensorFlow's start-up lines, which beginners take for errors, are written below Python, before it
 reads its own log settings. So they are caught where they leave the process, for the import only;
 Python's own errors and warnings still appear.
 """
 
 import contextlib
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -29,6 +31,9 @@ def _without_chatter():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # and nothing but errors afterwards
+if not importlib.util.find_spec("tensorflow") and importlib.util.find_spec("jax"):
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")  # or TPUs round float32 to 3 digits
 try:
     with _without_chatter():
         import keras
@@ -39,8 +44,8 @@ try:
             tensorflow.config.list_physical_devices()  # looking for a GPU is chatty, too
 except ImportError as error:
     raise workspace.ExplainedError(
-        f"A network needs TensorFlow and Keras, which are not here ({error}). In Colab: "
-        f"{workspace.RUNTIME_MENU} > CPU or T4 GPU, then run the notebook again. TPU runtimes have none."
+        f"A network needs Keras and TensorFlow, which are not here ({error}). In Colab: "
+        f"{workspace.RUNTIME_MENU} > CPU or T4 GPU, then run the notebook again."
     ) from None
 
 
@@ -52,7 +57,7 @@ def on_tensorflow():
 def prepare(seed):
     """Seed everything and choose the precision; returns the name of the precision policy.
 
-    mixed_bfloat16 where the processor computes in it, mixed_float16 on older GPUs, else float32.
+    mixed_bfloat16 where the processor, GPU or TPU computes in it, mixed_float16 on older GPUs, else float32.
     One operation at a time (each still uses all cores) makes a CPU training repeatable to the bit.
     """
     policy = "mixed_bfloat16" if _cpu_has_bfloat16() else "float32"
@@ -64,6 +69,8 @@ def prepare(seed):
         for gpu in gpus:
             major, _ = tensorflow.config.experimental.get_device_details(gpu)["compute_capability"]
             policy = "mixed_bfloat16" if major >= 8 else "mixed_float16"
+    elif not workspace.device_name().startswith("CPU"):
+        policy = "mixed_bfloat16"  # TPUs, and GPUs since 2020
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)
     return policy

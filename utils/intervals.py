@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 from scipy.stats import norm, rankdata
-from statsmodels.stats.proportion import proportion_confint
 
 from . import metrics
 from .data import manifest
@@ -79,7 +78,7 @@ def shares(scores, hits, members):
     deviation = metrics.share(counts - value * images, total)  # [patients, groups]; each patient's part
     variance = (deviation**2).sum(0) * _correction((images > 0).sum(0))
     independent = np.fmin(metrics.share(value * (1 - value), variance), total)
-    return _wilson(value, np.where(variance > 0, independent, _if_alike(images)))
+    return wilson(value, np.where(variance > 0, independent, _if_alike(images)))
 
 
 def aucs(scores, values):
@@ -93,7 +92,7 @@ def aucs(scores, values):
     values, ill = np.asarray(values, float), manifest.positives(scores) == 1
     m, n = ill.sum(), (~ill).sum()
     if not m or not n:
-        return _wilson(np.full(values.shape[1], np.nan), 1)
+        return wilson(np.full(values.shape[1], np.nan), 1)
     ranks = rankdata(values, axis=0)
     v10 = (ranks[ill] - rankdata(values[ill], axis=0)) / n  # [m, columns]: of the well, the share below
     v01 = 1 - (ranks[~ill] - rankdata(values[~ill], axis=0)) / m  # [n, columns]: of the ill, the share above
@@ -105,7 +104,7 @@ def aucs(scores, values):
     s01 = _correction(len(y)) * (y**2).sum() / n
     s11 = _correction(scores.patient.nunique()) * (x * y).sum()  # over patients who have both kinds of images
     variance = (s10 / m + s01 / n + 2 * s11 / (m * n)).to_numpy()
-    table = _wilson(auc, min(_if_alike(scores.patient[own].value_counts()) for own in (ill, ~ill)))
+    table = wilson(auc, min(_if_alike(scores.patient[own].value_counts()) for own in (ill, ~ill)))
     known = variance > 0
     odds, auc = metrics.log_odds(auc[known]), auc[known]
     reach = norm.ppf(0.975) * np.sqrt(variance[known]) / (auc * (1 - auc))
@@ -166,8 +165,13 @@ def _if_alike(images):
     return metrics.share(images.sum(axis=0) ** 2, (images**2).sum(axis=0))
 
 
-def _wilson(value, images):
-    """The table of shares of so many independent images, which need not be a whole number."""
-    low, high = proportion_confint(value * images, images, method="wilson")
-    low, high = np.round(low, 12), np.round(high, 12)  # so that 0 and 1 are met
+def wilson(value, images):
+    """Wilson's interval (1927): value, low, high.
+
+    value: share in [0, 1], float [k]. images: how many independent ones, not always whole.
+    """
+    value, z = np.asarray(value, float), norm.ppf(0.975)
+    middle = (value + z**2 / (2 * images)) / (1 + z**2 / images)
+    reach = z * np.sqrt(value * (1 - value) / images + z**2 / (4 * images**2)) / (1 + z**2 / images)
+    low, high = np.round(middle - reach, 12), np.round(middle + reach, 12)  # so that 0 and 1 are met
     return pd.DataFrame({"value": value, "low": low, "high": high})

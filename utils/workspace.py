@@ -14,8 +14,6 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 PROJECT = Path(__file__).resolve().parents[1]
 CONTENT = Path("/content")  # the local disk of a Colab runtime
 DRIVE = CONTENT / "drive/MyDrive"
@@ -164,6 +162,8 @@ def lock(path):
     It lies in the temporary folder: on Google Drive and network disks a lock may not hold. The system
     frees it when the process ends, however it ends.
     """
+    from filelock import FileLock
+
     name = f"chest-xray-{digest(str(Path(path).absolute()))}.lock"
     return FileLock(Path(tempfile.gettempdir()) / name)
 
@@ -242,10 +242,15 @@ def code_version():
 
 
 def device_name():
-    """The GPU's name as its driver gives it, else the number of CPU cores."""
+    """The name of the GPU or TPU, else the number of CPU cores."""
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         names = subprocess.run(query, capture_output=True, text=True).stdout.strip()
         if names:
             return names.splitlines()[0]
+    if version_of("tensorflow") == "missing" and version_of("jax") != "missing":
+        import jax
+
+        if (device := jax.devices()[0]).platform != "cpu":
+            return device.device_kind  # such as TPU v5 lite
     return f"CPU, {os.cpu_count()} cores"

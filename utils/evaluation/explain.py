@@ -7,10 +7,11 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from .. import metrics, model, predict, saved_models
-from ..backend import keras
+from ..backend import keras, on_tensorflow
 from ..data import images
 from ..resample import resize
 
+ops = keras.ops
 BLOCK = 16  # pixels; what is blanked at a time, for a single pixel shows nothing
 SHARES = (0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the picture blanked
 
@@ -97,23 +98,35 @@ def _split(network, layer):
 
 def _heat_maps(front, back, inputs, threshold):
     """The heat maps of one batch: float32 [n, side, side, 1] -> [n, 224, 224]."""
-    import tensorflow as tf
+
+    def answer_of(maps):
+        """How much speaks for the answers: the sum of their log odds, one number."""
+        for part in back:
+            maps = part(maps, training=False)
+        odds = ops.log(maps[:, 1] + 1e-9) - ops.log(maps[:, 0] + 1e-9)  # [n]
+        return ops.sum(ops.where(maps[:, 1] >= threshold, odds, -odds))  # as metrics.called, for tensors
 
     maps = inputs
     for part in front:
         maps = part(maps, training=False)  # [n, height, width, maps]
-    with tf.GradientTape() as tape:
-        tape.watch(maps)
-        output = maps
-        for part in back:
-            output = part(output, training=False)  # [n, 2]
-        odds = tf.math.log(output[:, 1] + 1e-9) - tf.math.log(output[:, 0] + 1e-9)
-        ill = metrics.called(output[:, 1].numpy(), threshold)  # bool [n]
-        answer = tf.where(ill, odds, -odds)
-    weights = tf.reduce_mean(tape.gradient(answer, maps), (1, 2), keepdims=True)  # [n, 1, 1, maps]
-    heat = tf.nn.relu(tf.reduce_sum(weights * maps, -1, keepdims=True))  # [n, height, width, 1]
-    heat = tf.image.resize(heat, (images.SIDE, images.SIDE))[..., 0].numpy()
+    weights = ops.mean(_gradient(answer_of, maps), (1, 2), keepdims=True)  # [n, 1, 1, maps]
+    heat = ops.relu(ops.sum(weights * maps, -1, keepdims=True))  # [n, height, width, 1]
+    heat = np.asarray(ops.image.resize(heat, (images.SIDE, images.SIDE)))[..., 0]
     return heat / np.maximum(heat.max((1, 2), keepdims=True), 1e-9)
+
+
+def _gradient(function, values):
+    """How much a function of a tensor, which returns one number, grows with each of the tensor's values."""
+    if not on_tensorflow():
+        import jax
+
+        return jax.grad(function)(values)
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        result = function(values)
+    return tape.gradient(result, values)
 
 
 def untrained(network, seed=0):

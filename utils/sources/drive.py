@@ -18,6 +18,9 @@ RETRIES = 6  # of one request, after longer and longer pauses: about a minute in
 BUSY = "Google or your connection does not work at the moment. Run this cell again."
 ADVICE = {  # words of a failure: what to do; the first that fits
     "HttpError 5": BUSY,
+    "no module named '(pydrive2|oauth2client|googleapiclient)": (
+        "Run this in a cell of its own, and then this cell again: %pip install pydrive2"
+    ),
     "unsupported in|no module": (
         "That works in Colab only, on a CPU or GPU. Elsewhere, download the file by hand, and give its path."
     ),

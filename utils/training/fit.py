@@ -102,6 +102,7 @@ def compile_network(network, recipe, steps_per_epoch, seed=0):
         rate = keras.optimizers.schedules.CosineDecay(
             rate / 100, max(steps - rising, 1), warmup_target=recipe.learning_rate, warmup_steps=rising
         )
+    on_cpu = workspace.device_name().startswith("CPU")
     trainer.compile(
         # Adam scales the step of each weight by how large its gradients usually are; weight decay
         # pulls all weights a little towards 0.
@@ -111,8 +112,8 @@ def compile_network(network, recipe, steps_per_epoch, seed=0):
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
         # On the augmented training images; the honest numbers come from Validate.
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
-        # XLA makes GPUs faster, but halves the speed of convolutions on CPUs.
-        jit_compile=False if workspace.device_name().startswith("CPU") else "auto",
+        # XLA makes GPUs faster, but halves the speed of TensorFlow's convolutions on CPUs.
+        jit_compile=False if backend.on_tensorflow() and on_cpu else "auto",
     )
     trainer.optimizer.build(trainer.trainable_variables)  # or Keras would compile the first step twice
     return trainer
