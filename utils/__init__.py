@@ -83,8 +83,10 @@ def _advice(workspace, device):
 
 
 def _packages(workspace):
-    """What requirements.txt asks for and is not here: the missing packages that every notebook needs, which are
-    those of its first block, and the outdated ones: ['h5py'], ['keras 3.8 instead of >=3.13.2'].
+    """What requirements.txt asks for: packages that are missing, and outdated ones.
+
+    Such as ['h5py'], ['keras 3.8 instead of >=3.13.2']. Missing are those of the first block alone, which
+    every notebook needs.
     """
     from packaging.requirements import Requirement
 
