@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from utils import predict, workspace
+from utils import predict, runs, workspace
 from utils.data import manifest
 from utils.evaluation import evaluation
 from utils.report import documents
@@ -52,6 +52,32 @@ def test_a_home_that_cannot_be_written_is_replaced_and_named(tmp_path, elsewhere
     ws = workspace.open_workspace()
     assert ws.home == ws.scratch == elsewhere / "file" and ws.home.is_dir()
     assert f"The files go to {ws.home} instead; copy them from there" in capsys.readouterr().out
+
+
+def test_runs_in_a_home_that_is_full_are_still_used(tmp_path, elsewhere, monkeypatch, capsys):
+    monkeypatch.setenv("CXR_HOME", str(tmp_path / "home"))
+    card = {"recipe": {"name": "mine"}, "manifest": "abc", "synthetic": False}
+    run = runs.create(workspace.open_workspace(), card)
+    run.update_card(finished=True)
+
+    def check_writable(folder):
+        if folder == tmp_path / "home":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return folder
+
+    monkeypatch.setattr(workspace, "check_writable", check_writable)
+    ws = workspace.open_workspace()
+    assert ws.home == elsewhere / "home"
+    assert runs.find(ws) == runs.find(ws, run.name) == run
+    assert f"What lies in {tmp_path / 'home'} is still read" in capsys.readouterr().out
+
+
+def test_a_drive_that_has_gone_is_no_empty_drive(tmp_path, monkeypatch):
+    monkeypatch.setattr(workspace, "DRIVE", tmp_path / "drive/MyDrive")
+    ws = workspace.Workspace(tmp_path / "drive/MyDrive/mine", tmp_path, quick=True, data=None)
+    for look in (runs.find, runs.own_runs):
+        with pytest.raises(workspace.ExplainedError, match=r"not connected.*Run the Setup cell again"):
+            look(ws)
 
 
 @pytest.mark.parametrize("after", [0, 1, 12])

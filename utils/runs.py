@@ -196,7 +196,7 @@ def describe_machine(precision):
 def own_runs(ws):
     """Own runs, oldest first; of a run and its copy on Drive the finished one, else the local one."""
     runs = {}
-    for run in all_runs(ws.runs, ws.local_runs):
+    for run in all_runs(*(home / "runs" for home in ws.homes), ws.local_runs):
         if run.name not in runs or not runs[run.name].finished:
             runs[run.name] = run
     return list(runs.values())

@@ -36,8 +36,9 @@ class ExplainedError(Exception):
 
 
 def in_colab():
-    """True inside a Colab notebook or a process started by one."""
-    return "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ
+    """True inside a Colab notebook or a process started by one. Kaggle's machines are built on Colab's."""
+    on_kaggle = "KAGGLE_KERNEL_RUN_TYPE" in os.environ
+    return not on_kaggle and ("google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ)
 
 
 def in_notebook():
@@ -54,12 +55,27 @@ class Workspace:
     scratch: fast local disk for the packed images; lost with a Colab runtime.
     quick: CXR_QUICK=1, everything small on the same code path.
     data: CXR_DATA, a folder or zip of radiographs, or None.
+    read_only: the folder of results that was meant, if it can be read and not written, as on a full Drive;
+        then `home` is another one, and runs and radiographs are looked for in both.
     """
 
     home: Path
     scratch: Path
     quick: bool
     data: Path | None
+    read_only: Path | None = None
+
+    @property
+    def homes(self):
+        """The folders of results to look into. Raises ExplainedError if Drive is not there any more."""
+        try:
+            check_connected(self.home)
+        except OSError as error:
+            raise ExplainedError(
+                f"{error}: your runs and radiographs there cannot be read. Run the Setup cell again. If that "
+                "does not help: Runtime > Disconnect and delete runtime, and then run all cells."
+            ) from None
+        return [folder for folder in (self.home, self.read_only) if folder]
 
     @property
     def runs(self):
@@ -79,14 +95,18 @@ def open_workspace(use_drive=True):
     """Read the headless settings (CXR_HOME, CXR_QUICK, CXR_DATA) and return a Workspace."""
     here = CONTENT / "cxr" if in_colab() else PROJECT / "results"
     default = DRIVE / NAME if use_drive and os.path.isdir(DRIVE) else here
-    home = Path(os.environ.get("CXR_HOME") or default).expanduser().resolve()
-    home = save_somewhere(home, check_writable)
+    wanted = Path(os.environ.get("CXR_HOME") or default).expanduser().resolve()
+    home = save_somewhere(wanted, check_writable)
+    read_only = wanted if home != wanted and wanted.is_dir() else None
+    if read_only:
+        print(f"What lies in {read_only} is still read: your runs, and your radiographs.")
     data = os.environ.get("CXR_DATA")
     return Workspace(
         home=home,
         scratch=here if in_colab() else home,
         quick=os.environ.get("CXR_QUICK") == "1",
         data=Path(data).expanduser().resolve() if data else None,
+        read_only=read_only,
     )
 
 

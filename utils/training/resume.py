@@ -62,8 +62,9 @@ def _find_unfinished(trainer, choices, ws):
         card = run.card | {"recipe": recipes.completed(run.card["recipe"])}
         if run.finished or not choices.items() <= card.items():
             continue
-        folders = {ws.local_runs / run.name / "resume", ws.runs / run.name / "resume"}  # without Drive one
-        states = [_read_state(path) for folder in folders for path in folder.glob("state_?.npz")]
+        folders = {home / "runs" for home in ws.homes} | {ws.local_runs}  # without Drive one
+        paths = [path for folder in folders for path in folder.glob(f"{run.name}/resume/state_?.npz")]
+        states = [_read_state(path) for path in paths]
         state = max(filter(None, states), key=lambda state: state["epoch"], default=None)
         if not state or _shapes(state["variables"]) == _shapes(_variables(trainer)):
             return run, state
