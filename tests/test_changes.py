@@ -171,6 +171,16 @@ CHANGES = {  # {test that must fail: [(file in utils, text, what it is changed t
             "if name in CODE:",
         ),
     ],
+    "test_saved_models.py::test_layers_of_one_name_and_weights_that_are_no_numbers_are_refused": [
+        ("saved_models.py", "if names.count(name) > 1}:", "if names.count(name) > 2}:"),
+        ("saved_models.py", "if not all(np.isfinite(values)", "if not any(np.isfinite(values)"),
+    ],
+    "test_saved_models.py::test_a_model_opens_however_it_was_kept": [
+        ("saved_models.py", 'version = part.get("keras_version", version)', 'version = "3"'),
+    ],
+    "evaluation/test_explain.py::test_a_damaged_network_beside_good_scores_is_left_out_in_one_sentence": [
+        ("runs.py", "return path.exists() and digest in (None, file_digest(path))", "return path.exists()"),
+    ],
     "test_saved_models.py::test_the_numbering_of_tensorflow_2_13_is_read": [
         ("saved_models.py", "if 0 < right < number:", "if right > number:"),
     ],

@@ -102,13 +102,17 @@ class Run:
         digests = {file: file_digest(self.path / file) for file in files}
         self.update_card(digests=self.card.get("digests", {}) | digests)
 
+    def has(self, file):
+        """Whether a file is there and, if it is sealed, is what was written."""
+        digest, path = self.card.get("digests", {}).get(file), self.path / file
+        return path.exists() and digest in (None, file_digest(path))
+
     def check(self, file):
         """Raise ExplainedError if a sealed file is damaged or changed; before anything reads it."""
-        digest, path = self.card.get("digests", {}).get(file), self.path / file
-        if digest and path.exists() and file_digest(path) != digest:
+        if (self.path / file).exists() and not self.has(file):
             raise ExplainedError(
-                f"{path} is damaged, cut off or changed: it is not the file that this run wrote. Copy the "
-                "run folder again, or choose another run."
+                f"{self.path / file} is damaged, cut off or changed: it is not the file that this run wrote. "
+                "Copy the run folder again, or choose another run."
             )
 
     def scores(self, part):

@@ -1,10 +1,12 @@
 """Grad-CAM marks what speaks for the answer, and the checks can tell a map that does not."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tf_keras
 
-from utils import figures
+from utils import figures, runs
 from utils.backend import keras
 from utils.evaluation import explain
 
@@ -103,6 +105,14 @@ def test_likeness_is_1_for_the_same_maps_and_none_for_empty_ones(squares):
     assert explain.likeness(maps, maps) == pytest.approx(1)
     assert abs(explain.likeness(maps, maps[:, ::-1])).max() < 0.5
     assert np.isnan(explain.likeness(maps, np.zeros_like(maps))).all()
+
+
+def test_a_damaged_network_beside_good_scores_is_left_out_in_one_sentence(trained, tmp_path, capsys):
+    damaged = runs.Run(shutil.copytree(trained.path, tmp_path / "damaged"))
+    (damaged.path / "model.keras").write_bytes((damaged.path / "model.keras").read_bytes()[:-9])
+    assert explain.network_of(damaged) is None
+    assert capsys.readouterr().out == "No maps for damaged: its weights are lost or damaged.\n"
+    assert not damaged.has("model.keras") and len(damaged.scores("val"))
 
 
 def test_maps_of_our_network_change_when_it_forgets(trained, radiographs):

@@ -17,11 +17,11 @@ SHARES = (0, 0.1, 0.2, 0.3, 0.4, 0.5)  # of the picture blanked
 
 
 def network_of(run):
-    """The network of a run; None, with a sentence, if it has no maps or its weights are not here."""
-    network = predict.load(run) if (run.path / "model.keras").exists() else None
+    """The network of a run; None, with a sentence, if it has no maps, or its weights are lost or damaged."""
+    network = predict.load(run) if run.has("model.keras") else None
     if network and _last_maps(network):
         return network
-    why = "it has no convolution whose maps could be shown" if network else "its weights are not here"
+    why = "it has no convolution whose maps could be shown" if network else "its weights are lost or damaged"
     print(f"No maps for {run.name}: {why}.")
     return None
 
