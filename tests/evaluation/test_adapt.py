@@ -174,7 +174,7 @@ def spots(radiographs):
 
 
 def sees(spots, pixels="0-1", front=(), channels=3, classes=1, turned=False):
-    """A network that tells `spots` of which the pixels were prepared outside, and knows how bright they are."""
+    """A network that tells `spots` whose pixels were prepared outside, and knows how bright they are."""
     training = manifest.select(spots.table, "train")
     inputs = OUTSIDE[pixels](np.array(resize(spots.pixels[training.index], 8)).repeat(channels, -1))
     network = keras.Sequential([keras.Input((8, 8, channels)), *front, layers.Flatten()])

@@ -61,11 +61,11 @@ def run_of_file(path, ws, radiographs, pixels=AUTOMATIC, normal=AUTOMATIC, resiz
     used, doubt = _settle(table, pixels, normal)
     network = wrap(theirs, used.PIXELS, used.NORMAL, used.OUTPUT, resize)
     height, width, _ = size_of(theirs)
-    settings = asked | {"pixels": used.PIXELS, "normal": int(used.NORMAL), "output": used.OUTPUT}
-    settings |= {"resize": resize, "size": f"{height} x {width}"}
+    settings = {"pixels": used.PIXELS, "normal": int(used.NORMAL), "output": used.OUTPUT}
+    settings |= asked | {"size": f"{height} x {width}"}
     remark = (
-        f"A saved model from elsewhere, applied as it is: pixels {used.PIXELS}, class {used.NORMAL} is the "
-        f"normal one, it returns {used.OUTPUT}; decided by {used.says}. How it was trained is not known here. "
+        f"A saved model from elsewhere, applied as it is: pixels {used.PIXELS}, normal class {used.NORMAL}, "
+        f"output {used.OUTPUT}, decided by {used.says}. How it was trained is not known here. "
         "Whether test images influenced this model is not known; if they or the validation images did, its "
         "numbers and its threshold are too good."
     )
@@ -89,13 +89,11 @@ def readings(network, radiographs, pixels=AUTOMATIC, normal=AUTOMATIC, resize="a
     """What a network may expect and mean, tried on validation images: one row a reading.
 
     pixels, normal: what the user says: a key of PIXELS; the number of the normal class, 0 for the first (a
-    single output is that of class 1); or AUTOMATIC. Columns: PIXELS, NORMAL, OUTPUT (probabilities, or logits
-    where any lies outside 0-1), log loss, AUC; says (who speaks for the row, of you, the file and the log
-    loss); used: bool, True in one row, or in none where nothing decides.
-
-    The log loss speaks for its lowest, and for what may be as low: by patients, the mean difference is within
-    two standard errors, or the answers are the same. About 200 images are taken; where they do not tell, all,
-    for what is left. Raises ExplainedError for what cannot be.
+    single output is that of class 1); or AUTOMATIC. Columns: PIXELS, NORMAL, OUTPUT (probabilities; logits
+    where any is outside 0-1), log loss, AUC, says (who speaks for it: you, the file, the log loss), used
+    (bool; no row where nothing decides). The log loss speaks for its lowest, and for what gives the same
+    answers or differs, by patients, by less than two standard errors. About 200 images are taken; where they
+    do not tell, all, for what is left. Raises ExplainedError for what cannot be.
     """
     channels = size_of(network)[2]
     names = [name for name, scales in PIXELS.items() if len(scales) in (1, channels)]
@@ -169,7 +167,7 @@ def _outputs(network, pictures, names, resize):
 
 def _settle(table, pixels, normal):
     """The row of `readings` to use, and what speaks against it; ExplainedError if the user has to say."""
-    asked = [name for name, value in (("PIXELS", pixels), ("NORMAL", normal)) if value == AUTOMATIC]
+    asked = ["PIXELS"] * (pixels == AUTOMATIC) + ["NORMAL"] * (normal == AUTOMATIC)
     ask = f"Set {' and '.join(asked)} to what its training had; it is then evaluated as you say."
     best = table.loc[table["log loss"].idxmin()]
     if not table.used.any():
