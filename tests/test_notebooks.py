@@ -346,9 +346,15 @@ def test_a_saved_model_from_elsewhere_is_evaluated_and_nothing_is_claimed_for_it
 ):
     own_data.describe(own_folder, positive="ill", patient=r"(P\d+)_")
     monkeypatch.setenv("CXR_DATA", str(own_folder))
-    done = run_cells("04_evaluate.ipynb", tmp_path / "home", MODEL_FILE=str(trained.path / "model.keras"))
+    done = run_cells(
+        "04_evaluate.ipynb",
+        tmp_path / "home",
+        MODEL_FILE=str(trained.path / "model.keras"),
+        PIXELS="0-255",
+        NORMAL="0",
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "is used with PIXELS '0-255', OUTPUT 'two probabilities', POSITIVE 1, on" in done.stdout
+    assert "Used: PIXELS '0-255', NORMAL 0, decided by" in done.stdout
     (run,) = (tmp_path / "home/runs").iterdir()
     assert {path.name for path in run.iterdir()} >= {"model.keras", "scores_test.csv", f"{run.name}.zip"}
     for page in ("report.html", "report.tex", "model_card.md"):

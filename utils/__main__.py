@@ -51,7 +51,7 @@ def classify(place, to, run, hide_names):
     print(*classify.summary(answers), f"The table, one row for each file: {path}", sep="\n")
 
 
-def stress(model, folder, to, pixels, output, positive):
+def stress(model, folder, to, pixels, normal, resize):
     """Write what changes to radiographs do to a model's answers into a CSV file, and a figure beside it."""
     from . import figures, runs, sources
     from .data import manifest
@@ -61,7 +61,7 @@ def stress(model, folder, to, pixels, output, positive):
     ws = sources.choose(workspace.open_workspace(), folder)
     radiographs = sources.load(ws)
     if Path(model).suffix in (".keras", ".h5"):
-        run = adapt.run_of_file(model, ws, radiographs, pixels, output, positive)
+        run = adapt.run_of_file(model, ws, radiographs, pixels, normal, resize)
     else:
         run = runs.find(ws, model, radiographs)
         if unfit := runs.faults(run, radiographs):
@@ -108,9 +108,9 @@ def arguments():
     add("model", help="name of a run, or a .keras or .h5 file")
     add("folder", help="a folder or zip that the notebooks can use as DATA; its validation images are taken")
     add("--to", help="the CSV file; without it one in the folder of results")
-    add("--pixels", default="as saved", help="of a file: 0-255, 0-1 or '-1 to 1', as in training")
-    add("--output", default="as saved", help="of a file: 'one logit', 'two probabilities' ...")
-    add("--positive", type=int, default=1, help="of a file: which output means pneumonia (%(default)s)")
+    add("--pixels", default="automatic", help="of a file: 0-255, 0-1, '-1 to 1', caffe, torch, standardised")
+    add("--normal", default="automatic", help="of a file: the number of the normal class, from 0")
+    add("--resize", default="antialiased", help="of a file: antialiased, nearest, bilinear")
     commands.add_parser("run", help="run the notebook series from images to figures")
     add = commands.add_parser("address", help="set the project's public address everywhere").add_argument
     add("url", help="https://github.com/OWNER/REPOSITORY")

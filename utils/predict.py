@@ -25,14 +25,14 @@ def load(run):
 def batches(network, pictures):
     """Pictures as a network takes them, a batch at a time.
 
-    uint8 [n, 224, 224] -> float32 [batch, side, side, 1] in 0-255; fewer where the side is larger.
+    uint8 [n, 224, 224] -> float32 [batch, height, width, 1] in 0-255; fewer where they are larger.
     """
     from .resample import resize
 
-    side = network.input_shape[1]
-    size = max(1, PIXELS // side**2)
+    height, width = network.input_shape[1:3]
+    size = max(1, PIXELS // (height * width))
     for first in range(0, len(pictures), size):
-        yield resize(pictures[first : first + size], side)
+        yield resize(pictures[first : first + size], (height, width))
 
 
 def score_pictures(network, pictures):

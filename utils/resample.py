@@ -12,7 +12,7 @@ ops = keras.ops
 def resize(pictures, side):
     """Whole pictures at the input size of a network: uint8 [n, 224, 224] -> float32 [n, side, side, 1].
 
-    Equal to Pillow's antialiased bilinear resize. Values stay in 0-255.
+    side: or (height, width). Equal to Pillow's antialiased bilinear resize. Values stay in 0-255.
     """
     x = ops.cast(pictures, "float32")
     whole = ops.ones((ops.shape(x)[0], 1, 1))
@@ -25,8 +25,9 @@ def crop(x, centre_y, centre_x, height, width, softness, side):
     centre_y, centre_x, height, width: of the window, in shares of the picture; softness: 1 is sharp,
     above it blurs. All float [n, 1, 1]. Where the window leaves the picture, edges are repeated.
     """
-    rows = axis_weights(centre_y, height, softness, side)  # [n, side, 224]
-    columns = axis_weights(centre_x, width, softness, side)
+    down, across = side if isinstance(side, tuple) else (side, side)
+    rows = axis_weights(centre_y, height, softness, down)  # [n, side, 224]
+    columns = axis_weights(centre_x, width, softness, across)
     return ops.matmul(ops.matmul(rows, x), ops.transpose(columns, (0, 2, 1)))
 
 

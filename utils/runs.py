@@ -48,6 +48,7 @@ CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the
     "delivered": "whether the training had returned this run [before version 0.3.0]",
     "gate": "shares of pictures that the input gate calls unlike the training radiographs [finish]",
     "adapted": "settings by which a saved model from elsewhere was made to fit [adoption]",
+    "doubt": "what speaks against how that model was read; such a run is never taken by itself [adoption]",
     "test_trace": "that and how the test images were scored on the way [study]",
     "compile_seconds": "what the first step took beyond a usual one [study]",
     "study": "experiment and cell of a studied run [study]",
@@ -137,6 +138,7 @@ class Run:
     def __str__(self):
         card = self.card
         state = "" if card["finished"] else ", UNFINISHED"
+        state += f", DOUBTED: {card['doubt']}" if "doubt" in card else ""
         if "adapted" in card:
             return f"run {self.name}, of the saved model {card['recipe']['network']} from elsewhere{state}"
         kind = "released run" if self.path.parent == RELEASED else "run"
@@ -220,8 +222,9 @@ def all_runs(*folders):
 def find(ws, name="", radiographs=None):
     """The run to use: the named one, else the newest finished own run, else the released DEFAULT.
 
-    Runs trained on the data of `radiographs` come first; where no images are given, runs trained
-    on real radiographs. Raises ExplainedError, which names the notebook to run, if there is none.
+    One with a doubt in its card is used only if it is named. Runs trained on the data of `radiographs` come
+    first; where no images are given, runs trained on real radiographs. Raises ExplainedError, which names
+    the notebook to run, if there is none.
     """
     own = own_runs(ws)
     if name:
@@ -232,7 +235,7 @@ def find(ws, name="", radiographs=None):
         if not known[name].finished:
             raise ExplainedError(f"{name}: {faults(known[name])[0]} Until then choose another run.")
         return known[name]
-    finished = [run for run in (released(DEFAULT), *own) if run and run.finished]
+    finished = [run for run in (released(DEFAULT), *own) if run and run.finished and "doubt" not in run.card]
     if not finished:
         raise ExplainedError(f"There is no finished run in {ws.runs} or {RELEASED}. Run notebook 03 first.")
     if radiographs:

@@ -22,7 +22,7 @@ def test_a_title_names_the_recipe_and_what_was_changed_in_it():
     card["changed"] = {"network": ["compact", "mine"], "epochs": [48, 3]}
     assert recipes.title(card) == "recipe best, network mine, epochs 3"
     elsewhere = {"recipe": {"name": "best", "network": "best.keras"}, "adapted": {}}
-    assert recipes.title(elsewhere) == "best"
+    assert recipes.title(elsewhere) == "model from elsewhere"
 
 
 def test_cards_of_released_runs_hold_the_recipes_of_today():

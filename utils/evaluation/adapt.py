@@ -1,162 +1,45 @@
 """A saved model from elsewhere becomes a run like ours, whatever pixels it takes and whatever it returns.
 
-Layers are put around the saved network: in front, what turns grey pixels of 0-255 into what it expects;
-behind, what turns its output into P(normal), P(pneumonia). Nothing is guessed: what the layers of the file
-tell is taken from them, the rest has to be said, and a contradiction is an error.
+How it was trained need not be known: every usual preparation of the pixels, and every class as the normal
+one, is tried on validation images, and the lowest log loss tells (`readings`). What the user says is used,
+with a warning where something else fits better. Layers around the saved network then turn grey pixels of
+0-255 into what it expects, and its output into P(normal), P(pneumonia): the run needs nothing else.
 """
 
+import itertools
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from .. import metrics, model, predict, runs, saved_models
 from ..backend import keras
 from ..data import cache, images, manifest
 from ..training import fit
-from ..workspace import ExplainedError
-from . import evaluation
+from ..workspace import ExplainedError, progress
 
-AS_SAVED = "as saved"
-PIXELS = {"0-255": (1.0, 0.0), "0-1": (1 / 255, 0.0), "-1 to 1": (1 / 127.5, -1.0)}  # scale, offset
-USUAL_RANGES = ((0, 1), (-1, 1), (0, 255))  # what networks compute with
-OUTPUTS = {"one probability": 1, "one logit": 1, "two probabilities": 2, "two logits": 2}  # how many numbers
-ENDS = {  # of networks: how many numbers behind which activation
-    (1, "sigmoid"): "one probability",
-    (1, "linear"): "one logit",
-    (2, "softmax"): "two probabilities",
-    (2, "sigmoid"): "two probabilities",
-    (2, "linear"): "two logits",
+AUTOMATIC = "automatic"
+PIXELS = {  # what networks are trained on: scale and offset, of all channels or of each, from grey 0-255
+    "0-255": [(1.0, 0.0)],
+    "0-1": [(1 / 255, 0.0)],
+    "-1 to 1": [(1 / 127.5, -1.0)],
+    "caffe": [(1.0, -103.939), (1.0, -116.779), (1.0, -123.68)],  # preprocess_input of VGG and ResNet
+    "torch": [(1 / 58.395, -0.485 / 0.229), (1 / 57.12, -0.456 / 0.224), (1 / 57.375, -0.406 / 0.225)],
+    "standardised": [(1.0, 0.0)],  # after each picture got mean 0 and standard deviation 1
 }
-# Layers behind an input and before an output that leave the range of the values as it is.
-IN_FRONT = ("InputLayer", "Resizing", "CenterCrop", "ZeroPadding2D", "Concatenate", "Reshape", "Random")
-BEHIND = ("Dropout", "Flatten", "Reshape")
+RESIZE = ("antialiased", "nearest", "bilinear")  # ours; and Keras' own two, when it reads a folder
+RANGES = {"0-255": (0, 255), "0-1": (0, 1), "-1 to 1": (-1, 1)}
+MOST = 100  # validation images of a class on which readings are tried
+SAME = 0.01  # mean difference of scores up to which two readings are one
+GUESSING, POOR = 0.7, 0.45  # AUC below, log loss above which a model is of no use, or not understood
 
 
-def pixels_of(network):
-    """The key of PIXELS that the first layers of a network are made for, or None if they do not tell."""
-    for part in model.parts(network):
-        kind = type(part).__name__
-        if part.name == "standardise":  # of our own networks: any range gives the same
-            return "0-255"
-        if kind == "Rescaling" and np.ndim(part.scale) == np.ndim(part.offset) == 0:
-            fitting = []
-            for name, (scale, offset) in PIXELS.items():
-                ends = np.array([0, 255]) * scale + offset  # the range of the pixels
-                ends = ends * part.scale + part.offset  # and of what this layer makes of them
-                if any(np.allclose(ends, usual, 0, 0.02) for usual in USUAL_RANGES):
-                    fitting.append(name)
-            return fitting[0] if len(fitting) == 1 else None
-        if not kind.startswith(IN_FRONT):
-            return None
-    return None
+def run_of_file(path, ws, radiographs, pixels=AUTOMATIC, normal=AUTOMATIC, resize="antialiased"):
+    """A run made of a saved model: its scores of the validation images, threshold and card.
 
-
-def output_of(network):
-    """The key of OUTPUTS that the last layers of a network tell, or None if they do not."""
-    return ENDS.get((network.output_shape[-1], _last_activation(network)))
-
-
-def _last_activation(network):
-    """The name of the last activation of a network, such as sigmoid."""
-    for part in reversed(list(model.parts(network))):
-        kind = type(part).__name__
-        name = getattr(getattr(part, "activation", None), "__name__", kind.lower())
-        if not kind.startswith(BEHIND) and (kind, name) != ("Activation", "linear"):
-            return name
-    return None
-
-
-def settle(network, pixels, output):
-    """The settings for a network, from its layers where they are AS_SAVED: (pixels, output).
-
-    Raises ExplainedError where the layers do not tell, or contradict a setting.
-    """
-    return (
-        _settle("PIXELS", pixels, PIXELS, pixels_of(network)),
-        _settle("OUTPUT", output, OUTPUTS, output_of(network)),
-    )
-
-
-def _settle(name, value, choices, told):
-    """One setting; told: the choice that the layers of the network tell, or None."""
-    known = ", ".join(map(repr, choices))
-    if value not in (AS_SAVED, *choices):
-        raise ExplainedError(f"{name} is {value!r}. Choose {AS_SAVED!r}, {known}.")
-    if value == AS_SAVED and not told:
-        raise ExplainedError(
-            f"The layers of the file do not tell {name}. Set it to one of {known}. PIXELS is the range of "
-            "the pixels in the training, '0-1' where they were divided by 255 in front of the model; OUTPUT "
-            "is what the model returns."
-        )
-    if told and value not in (AS_SAVED, told):
-        raise ExplainedError(
-            f"{name} is {value!r}, but the layers of the file say {told!r}. Set {name} to {told!r}."
-        )
-    return told or value
-
-
-def wrap(network, pixels=AS_SAVED, output=AS_SAVED, positive=1):
-    """The network that scores as this one does, but takes and returns what ours take and return.
-
-    It goes from float32 [n, side, side, 1] in 0-255 to [n, 2]. pixels: a key of PIXELS, what the network was
-    trained on. output: one of OUTPUTS. Either may be AS_SAVED, where the layers tell it. positive: which of
-    two outputs means pneumonia, or what one output near 1 means (1 pneumonia, 0 normal). Raises
-    ExplainedError if the network or the settings cannot fit.
-    """
-    side, channels = _input_of(network)
-    pixels, output = settle(network, pixels, output)
-    if network.output_shape[1] != OUTPUTS[output] or positive not in (0, 1):
-        raise ExplainedError(
-            f"The model returns {network.output_shape}, which does not fit OUTPUT {output!r}; or POSITIVE, "
-            f"{positive}, is not 0 or 1."
-        )
-    keras.config.set_dtype_policy("float32")  # a training before this may have set another
-    library = saved_models.library_of(network)
-    layers = library.layers
-
-    def one_minus(x):
-        return layers.Rescaling(-1.0, 1.0)(x)
-
-    def column(x, number):  # [n, 2] -> [n, 1]
-        return layers.Flatten()(layers.Cropping1D((number, 1 - number))(layers.Reshape((2, 1))(x)))
-
-    inputs = library.Input((side, side, 1), name="radiograph")
-    x = layers.Rescaling(*PIXELS[pixels])(inputs)
-    x = network(layers.Concatenate()([x, x, x]) if channels == 3 else x)  # [n, 1] or [n, 2]
-    if output == "one logit":
-        x = layers.Activation("sigmoid")(x)
-    elif output == "two logits":
-        x = layers.Softmax()(x)
-    if OUTPUTS[output] == 1:
-        score = x if positive else one_minus(x)
-    elif _last_activation(network) == "sigmoid":  # two that need not sum to 1
-        score = layers.Average()([column(x, positive), one_minus(column(x, 1 - positive))])
-    else:
-        score = column(x, positive)
-    return library.Model(inputs, layers.Concatenate()([one_minus(score), score]), name="adapted")
-
-
-def _input_of(network):
-    """Height and channels of the pictures that a network takes; ExplainedError if it takes anything else."""
-    shape, returned = network.input_shape, network.output_shape
-    if not isinstance(shape, tuple) or len(shape) != 4 or shape[0] is not None or shape[3] not in (1, 3):
-        raise ExplainedError(
-            f"The model takes {shape}. It must take (None, height, width, 1 or 3): any number of pictures."
-        )
-    if returned not in ((None, 1), (None, 2)):
-        raise ExplainedError(f"The model returns {returned}. Possible are (None, 1) and (None, 2).")
-    height, width = (size or images.SIDE for size in shape[1:3])  # where it takes any size
-    if height != width:
-        raise ExplainedError(f"The model takes pictures of {height} x {width} pixels. Squares are needed.")
-    return height, shape[3]
-
-
-def run_of_file(path, ws, radiographs, pixels=AS_SAVED, output=AS_SAVED, positive=1):
-    """A finished run made of a saved model: its scores of the validation images, threshold and card.
-
-    path: a `.keras` or `.h5` file. The other settings are those of `wrap`. A run that was made of the same
-    file with the same settings is used again. Returns the Run; raises ExplainedError, also where only the
-    synthetic phantom is at hand.
+    path: a `.keras` or `.h5` file. pixels, normal: see `readings`. resize: one of RESIZE. What was understood
+    is printed. A run that was made of the same file with the same settings is used again. Raises
+    ExplainedError where the model is not understood, also where only the synthetic phantom is at hand.
     """
     if radiographs.synthetic:
         raise ExplainedError(
@@ -164,37 +47,225 @@ def run_of_file(path, ws, radiographs, pixels=AS_SAVED, output=AS_SAVED, positiv
             "radiographs with notebook 01, or say as DATA where they lie."
         )
     path = Path(path).expanduser()
-    theirs = saved_models.load(path)
-    network = wrap(theirs, pixels, output, positive)
-    pixels, output = settle(theirs, pixels, output)
-    side = network.input_shape[1]
-    print(
-        f"{path.name} is used with PIXELS {pixels!r}, OUTPUT {output!r}, POSITIVE {positive}, on pictures of "
-        f"{side} x {side} pixels."
-    )
-    settings = {"file": runs.file_digest(path), "pixels": pixels, "output": output}
-    settings |= {"positive": positive, "side": side}
+    asked = {"file": path.is_file() and runs.file_digest(path), "asked": [pixels, str(normal), resize]}
     for run in runs.own_runs(ws):
         card = run.card
-        if card["finished"] and (card.get("adapted"), card["manifest"]) == (settings, radiographs.digest):
+        same = asked.items() <= card.get("adapted", {}).items() and card["manifest"] == radiographs.digest
+        if card["finished"] and same:
+            table = pd.read_csv(run.path / "readings.csv", keep_default_na=False)
+            print(f"How {path.name} was read before:\n{_shown(table)}")
             return run
-    validation = manifest.select(radiographs.table, "val")
-    scores = predict.score_table(network, radiographs.pixels, validation)
-    for sentence in evaluation.check(scores):
-        print(sentence)
-    if 0.3 <= (auc := metrics.measure(scores, 0.5).auc) < 0.7:
-        print(f"The validation AUC is {auc:.2f}, near guessing. Are PIXELS and OUTPUT right?")
+    theirs = plain(saved_models.load(path))
+    table = readings(theirs, radiographs, pixels, normal, resize)
+    print(f"How {path.name} may be read, by validation images:\n{_shown(table)}")
+    used, doubt = _settle(table, pixels, normal)
+    network = wrap(theirs, used.PIXELS, used.NORMAL, used.OUTPUT, resize)
+    height, width, _ = size_of(theirs)
+    settings = {"pixels": used.PIXELS, "normal": int(used.NORMAL), "output": used.OUTPUT}
+    settings |= asked | {"size": f"{height} x {width}"}
     remark = (
-        f"A saved model from elsewhere, applied as it is: pixels {pixels}, output {output}, positive "
-        f"{positive}. How it was trained is not known here. Whether test images influenced this model is not "
-        "known; if they or the validation images did, its numbers and its threshold are too good."
+        f"A saved model from elsewhere, applied as it is: pixels {used.PIXELS}, normal class {used.NORMAL}, "
+        f"output {used.OUTPUT}, decided by {used.says}. How it was trained is not known here. "
+        "Whether test images influenced this model is not known; if they or the validation images did, its "
+        "numbers and its threshold are too good."
     )
-    if side > images.SIDE:
-        remark += f" Its pictures are enlarged from {images.SIDE} x {images.SIDE} pixels."
-    recipe = {"name": path.stem, "network": path.name, "side": side, "epochs": 0, "remark": remark}
+    if (height, width) != (images.SIDE, images.SIDE):
+        remark += f" Its pictures are resized ({resize}) from copies of {images.SIDE} x {images.SIDE} pixels."
+    if doubt:
+        remark += f" It is in doubt: {doubt}"
+    validation = manifest.select(radiographs.table, "val")
+    recipe = {"name": f"elsewhere_{path.stem}", "network": path.name, "side": height, "epochs": 0}
+    recipe["remark"] = remark
     card = {"recipe": recipe, "adapted": settings, "preprocessing": cache.PREPROCESSING}
     card |= runs.describe_data(radiographs, val=validation) | runs.describe_machine("float32")
     card["counts"]["parameters"] = network.count_params()
-    run = runs.create(ws, card)
+    run = runs.create(ws, card | ({"doubt": doubt} if doubt else {}))
+    table.to_csv(run.path / "readings.csv", index=False)
     fit.finish(run, network, radiographs, validation)
     return run
+
+
+def readings(network, radiographs, pixels=AUTOMATIC, normal=AUTOMATIC, resize="antialiased"):
+    """What a network may expect and mean, tried on validation images: one row a reading.
+
+    pixels, normal: what the user says: a key of PIXELS; the number of the normal class, 0 for the first (a
+    single output is that of class 1); or AUTOMATIC. Columns: PIXELS, NORMAL, OUTPUT (probabilities; logits
+    where any is outside 0-1), log loss, AUC, says (who speaks for it: you, the file, the log loss), used
+    (bool; no row where nothing decides). The log loss speaks for its lowest, and for what gives the same
+    answers or differs, by patients, by less than two standard errors. About 200 images are taken; where they
+    do not tell, all, for what is left. Raises ExplainedError for what cannot be.
+    """
+    channels = size_of(network)[2]
+    names = [name for name, scales in PIXELS.items() if len(scales) in (1, channels)]
+    if pixels not in (AUTOMATIC, *names) or resize not in RESIZE:
+        raise ExplainedError(
+            f"PIXELS is {pixels!r} and RESIZE {resize!r}. For this model, which takes {channels} channels, "
+            f"PIXELS may be {AUTOMATIC}, {', '.join(names)}; RESIZE {', '.join(RESIZE)}."
+        )
+    validation = manifest.select(radiographs.table, "val")
+    for part in (manifest.few_patients(validation, MOST), validation):
+        outputs = _outputs(network, radiographs.pixels[part.index], names, resize)
+        table = _weighed(network, outputs, part, pixels, normal)
+        if table.used.any():
+            break
+        names = [*dict.fromkeys(table.PIXELS[table.open])]
+    return table.drop(columns="open")
+
+
+def _weighed(network, outputs, part, pixels, normal):
+    """The table of `readings` of what a network returned; open: bool, what is not clearly worse, or said."""
+    ill, patients = manifest.positives(part) == 1, part.patient.to_numpy()
+    values = np.stack(list(outputs.values()))  # [preparations, n, classes]
+    output = "logits" if values.min() < -0.001 or values.max() > 1.001 else "probabilities"
+    numbers = range(max(2, values.shape[2]))
+    rows, scores = [], []
+    for name, number in itertools.product(outputs, numbers):
+        scores.append(np.asarray(_answer(outputs[name], number, output, network), float)[:, 1].clip(0, 1))
+        auc = metrics.measure(part.assign(score=scores[-1]), 0.5).auc
+        rows.append({"PIXELS": name, "NORMAL": number, "OUTPUT": output, "AUC": auc})
+    table, scores = pd.DataFrame(rows), np.stack(scores)  # float [rows, n]
+    if np.ptp(scores, axis=1).max() < 1e-6:
+        raise ExplainedError(
+            "The model gives every picture the same answer. (A softmax over a single output does: it is "
+            "always 1. Such a network needs a sigmoid, and a new training.)"
+        )
+    losses = -np.log(np.where(ill, scores, 1 - scores).clip(1e-6))
+    table.insert(3, "log loss", losses.mean(1))
+
+    def fits(rows):
+        """Which of some rows, bool [all rows], fit as well as the best of them."""
+        best = table["log loss"].where(rows).idxmin()
+        worse = pd.DataFrame((losses - losses[best]).T).groupby(patients).mean()  # [patients, all rows]
+        same = abs(scores - scores[best]).mean(1) < SAME
+        return rows & (same | ~(worse.mean() > 2 * worse.sem()))
+
+    yours = table.PIXELS.isin(list(outputs) if pixels == AUTOMATIC else [pixels])
+    yours &= table.NORMAL.astype(str).isin(map(str, numbers) if normal == AUTOMATIC else [str(normal)])
+    if not yours.any():
+        raise ExplainedError(f"NORMAL is {normal!r}. Choose {AUTOMATIC!r}, or a class of 0 to {numbers[-1]}.")
+    file, left, best = table.PIXELS.isin([pixels_of(network)]), fits(yours), fits(table.NORMAL >= 0)
+    left = left & file if (left & file).any() else left
+    voices = {"the log loss": best, "the file": file, "you": yours & ~yours.all()}
+    table["says"] = [", ".join(name for name in voices if voices[name][row]) for row in table.index]
+    first = left.idxmax()
+    settled = (abs(scores[left] - scores[first]).mean(1) < SAME).all()
+    return table.assign(open=left | best, used=settled & (table.index == first))
+
+
+def _outputs(network, pictures, names, resize):
+    """What a network returns of uint8 [n, 224, 224]: {key of PIXELS: float [n, classes]}, numbers only."""
+    outputs = {}
+    for name in progress(names, "Trying preparations of the pixels"):
+        framed = _framed(network, name, resize)
+        batches = [np.asarray(framed(x, training=False)) for x in predict.batches(framed, pictures)]
+        if np.isfinite(values := np.concatenate(batches)).all():
+            outputs[name] = values
+    if not outputs:
+        raise ExplainedError("The model returns values that are not numbers: its weights are damaged.")
+    return outputs
+
+
+def _settle(table, pixels, normal):
+    """The row of `readings` to use, and what speaks against it; ExplainedError if the user has to say."""
+    asked = ["PIXELS"] * (pixels == AUTOMATIC) + ["NORMAL"] * (normal == AUTOMATIC)
+    ask = f"Set {' and '.join(asked)} to what its training had; it is then evaluated as you say."
+    best = table.loc[table["log loss"].idxmin()]
+    if not table.used.any():
+        lowest = f"The lowest log loss has PIXELS {best.PIXELS!r} with NORMAL {best.NORMAL}."
+        raise ExplainedError(f"How this model is to be read is not clear. {lowest} {ask}")
+    used, doubt = table[table.used].iloc[0], ""
+    if "the log loss" not in used.says:
+        doubt = f"PIXELS {best.PIXELS!r} with NORMAL {best.NORMAL} fits the validation images clearly better."
+    elif used.AUC < GUESSING or used["log loss"] > POOR:
+        doubt = f"It fits badly: AUC {used.AUC:.2f}, log loss {used['log loss']:.2f} (guessing: 0.50, 0.69)."
+    if doubt and len(asked) == 2:
+        raise ExplainedError(f"No reading of this model was found. {doubt} {ask}")
+    print(f"Used: PIXELS {used.PIXELS!r}, NORMAL {used.NORMAL}, decided by {used.says}. {doubt}".strip())
+    return used, doubt
+
+
+def _shown(table):
+    """The table of readings as text: of each preparation the better order of classes, the best first."""
+    table = table.sort_values("log loss", kind="stable")
+    table = table[~table.PIXELS.duplicated() | table.used]
+    return table.assign(used=np.where(table.used, "<-", "")).to_string(index=False, float_format="%.3f")
+
+
+def wrap(network, pixels, normal, output, resize="antialiased"):
+    """The network that scores as this one does, but takes and returns what ours take and return.
+
+    It goes from float32 [n, height, width, 1] in 0-255 to [n, 2]; the other settings are a row of `readings`.
+    """
+    framed = _framed(network, pixels, resize)
+    answer = _answer(framed.output, normal, output, network)
+    return saved_models.library_of(network).Model(framed.input, answer, name="adapted")
+
+
+def _framed(network, pixels, resize):
+    """The network behind layers that prepare its pixels: float32 [n, height, width, 1] -> what it returns."""
+    keras.config.set_dtype_policy("float32")  # a training before this may have set another
+    library = saved_models.library_of(network)
+    layers, (height, width, channels) = library.layers, size_of(network)
+    given = (height, width) if resize == "antialiased" else (images.SIDE, images.SIDE)  # see predict.batches
+    inputs = x = library.Input((*given, 1), name="radiograph")
+    if given != (height, width):
+        x = layers.Resizing(height, width, interpolation=resize)(x)
+    if pixels == "standardised":
+        x = layers.LayerNormalization(axis=[1, 2, 3], center=False, scale=False)(x)
+    parts = [layers.Rescaling(*scale)(x) for scale in PIXELS[pixels]]
+    parts = parts * channels if len(parts) == 1 else parts
+    return library.Model(inputs, network(layers.Concatenate()(parts) if channels > 1 else parts[0]))
+
+
+def _answer(x, normal, output, network):
+    """What a network returns, [n, classes] -> [n, 2]: P(normal), P(pneumonia), which is all other classes."""
+    layers, classes = saved_models.library_of(network).layers, x.shape[1]
+
+    def one_minus(x):
+        return layers.Rescaling(-1.0, 1.0)(x)
+
+    def column(number):
+        others = number, x.shape[1] - 1 - number
+        return layers.Flatten()(layers.Cropping1D(others)(layers.Reshape((-1, 1))(x)))
+
+    if output == "logits":
+        x = layers.Activation("sigmoid" if classes == 1 else "softmax")(x)
+    if classes == 1:
+        x = layers.Concatenate()([one_minus(x), x])
+    score = one_minus(column(normal))
+    if classes <= 2:  # two that need not sum to 1
+        score = layers.Average()([score, column(1 - normal)])
+    return layers.Concatenate()([one_minus(score), score])
+
+
+def pixels_of(network):
+    """The key of PIXELS that the first Rescaling layer speaks for; None without one."""
+    for part in model.parts(network):
+        if type(part).__name__ == "Rescaling" and np.ndim(part.scale) == np.ndim(part.offset) == 0:
+            made = {name: np.multiply(ends, part.scale) + part.offset for name, ends in RANGES.items()}
+            usual = np.array(list(RANGES.values()))
+            told = [name for name in made if np.isclose(made[name], usual, 0, 0.02).all(1).any()]
+            return told[0] if len(told) == 1 else None
+    return None
+
+
+def size_of(network):
+    """Height, width, channels of the pictures that a network takes; ExplainedError if it takes others."""
+    shape, returned = network.input_shape, network.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[3] not in (1, 3):
+        raise ExplainedError(f"The model takes {shape}. It must take pictures: (height, width, 1 or 3).")
+    if not isinstance(returned, tuple) or len(returned) != 2 or returned[1] not in (1, 2, 3, 4):
+        raise ExplainedError(f"The model returns {returned}. It must return 1 to 4 numbers for a picture.")
+    return shape[1] or images.SIDE, shape[2] or images.SIDE, shape[3]  # where it takes any size
+
+
+def plain(network):
+    """The network for any number of pictures at once, and with its one output not in a dictionary."""
+    library = saved_models.library_of(network)
+    if isinstance(getattr(network, "output", None), dict) and len(network.outputs) == 1:
+        network = library.Model(network.inputs[0], network.outputs[0])
+    if not isinstance(network.input_shape, tuple) or network.input_shape[0] is None:
+        return network
+    copy = library.models.clone_model(network, library.Input(network.input_shape[1:]))
+    copy.set_weights(network.get_weights())
+    return copy

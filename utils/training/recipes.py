@@ -156,8 +156,8 @@ def completed(stored):
 def title(card):
     """What figures call a network, from its card: the title of its recipe, and what was changed in that."""
     name, changed = card["recipe"]["name"], card.get("changed", {})
-    if "adapted" in card:  # a model from elsewhere, whatever its name
-        return name
+    if "adapted" in card:  # whatever its file is called
+        return "model from elsewhere"
     title = f"recipe {name}" if "network" in changed else completed(card["recipe"]).get("title", name)
     return ", ".join([title, *(f"{field} {used}" for field, (_, used) in changed.items())])
 
