@@ -7,8 +7,6 @@ with a warning where something else fits better. Layers around the saved network
 """
 
 import itertools
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -37,7 +35,7 @@ GUESSING, POOR = 0.7, 0.45  # AUC below, log loss above which a model is of no u
 def run_of_file(path, ws, radiographs, pixels=AUTOMATIC, normal=AUTOMATIC, resize="antialiased"):
     """A run made of a saved model: its scores of the validation images, threshold and card.
 
-    path: a `.keras` or `.h5` file. pixels, normal: see `readings`. resize: one of RESIZE. What was understood
+    path: see `saved_models.find`. pixels, normal: see `readings`. resize: one of RESIZE. What was understood
     is printed. A run that was made of the same file with the same settings is used again. Raises
     ExplainedError where the model is not understood, also where only the synthetic phantom is at hand.
     """
@@ -46,8 +44,8 @@ def run_of_file(path, ws, radiographs, pixels=AUTOMATIC, normal=AUTOMATIC, resiz
             "A saved model is scored on real radiographs only, and here is the synthetic phantom. Get the "
             "radiographs with notebook 01, or say as DATA where they lie."
         )
-    path = Path(path).expanduser()
-    asked = {"file": path.is_file() and runs.file_digest(path), "asked": [pixels, str(normal), resize]}
+    path = saved_models.find(path)
+    asked = {"file": runs.file_digest(path), "asked": [pixels, str(normal), resize]}
     for run in runs.own_runs(ws):
         card = run.card
         same = asked.items() <= card.get("adapted", {}).items() and card["manifest"] == radiographs.digest
