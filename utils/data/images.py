@@ -17,7 +17,6 @@ from . import dicom
 SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm")
 DECODED = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")  # by Pillow, whatever the file is called
 SIDE = 224  # pixels; pictures are kept squashed to SIDE x SIDE, as the public copies are
-COLOURED = 10  # grey levels between the channels, in the mean, from which a picture is in colour
 ALIKE = 3  # bits of the fingerprint: copies of one picture differ by 0-2, the nearest other picture by 4
 AHEAD = 128  # pictures read at a time
 NO_IMAGE = "this is not an image file (JPEG, PNG, TIFF, BMP, GIF, WebP and DICOM can be read)"
@@ -72,7 +71,7 @@ def is_colour(raw):
     picture = Image.open(io.BytesIO(raw))
     picture.draft("RGB", (64, 64))
     small = picture.resize((64, 64), Image.Resampling.NEAREST).convert("RGB")
-    return bool(np.ptp(np.asarray(small).astype(int), axis=2).mean() > COLOURED)
+    return bool(np.ptp(np.asarray(small).astype(int), axis=2).mean() > dicom.COLOURED)
 
 
 def file_facts(raw):
