@@ -12,8 +12,8 @@ from ..workspace import ExplainedError
 # Modalities of sections, ultrasound, nuclear medicine, mammograms, photographs, masks; all others are read.
 NO_RADIOGRAPHS = ("CT", "MR", "PT", "NM", "US", "IVUS", "MG", "ES", "OP", "OPT", "SM", "XC", "SEG")
 LATERAL = ("LL", "RL", "LATERAL", "LAT")
-LATERAL_WORDS = re.compile(r"\blat(eral)?\b", re.IGNORECASE)
-FRONTAL_WORDS = re.compile(r"\b([ap]\W?[ap]|frontal|antero\w*|postero\w*)\b", re.IGNORECASE)
+# Words of a description that names a lateral view, and no frontal one beside it.
+LATERAL_WORDS = re.compile(r"(?!.*\b(ap|pa|frontal)\b).*\blat(eral)?\b.*", re.IGNORECASE)
 # Body parts in the standard's words (DICOM PS3.16, annex L); what is not listed may well be a chest.
 OTHER_PARTS = re.compile("SKULL|HEAD|NECK|SHOULDER|ELBOW|WRIST|HAND|ABDOMEN|PELVIS|HIP|KNEE|ANKLE|FOOT")
 YEARS = {"Y": 1, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}  # units of an age (DICOM PS3.5, 6.2)
@@ -21,7 +21,6 @@ MAX_PIXELS = 60_000_000  # larger pictures are no radiographs, and would take gi
 # Two sides that a compressed frame gives: those of JPEG and JPEG-LS, or those of JPEG 2000.
 FRAME_SIZE = re.compile(rb"\xff[\xc0-\xc3\xf7]..[\x02-\x10](..)(..)|\xff\x51....(....)(....)", re.DOTALL)
 COLOURED = 10  # grey levels of 256 between the channels, in the mean, from which a picture is in colour
-DEFLATED = b"1.2.840.10008.1.2.1.99"  # a transfer syntax of which a few megabytes can grow to gigabytes
 MISSING = (  # packages of the people who keep pydicom; the last three open compressed files
     "for DICOM files, run %pip install pydicom pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg in a cell, and "
     "then this notebook again"
@@ -51,8 +50,6 @@ def read(raw):
     except ImportError:
         raise ExplainedError(MISSING) from None
     try:
-        if DEFLATED in raw[:1000]:
-            raise ExplainedError(UNUSABLE)
         data = pydicom.dcmread(io.BytesIO(raw), force=True)
         _set_syntax(data)
         _check(data)
@@ -141,9 +138,7 @@ def beyond(raw):
     header = pydicom.dcmread(io.BytesIO(raw), stop_before_pixels=True, force=True)
     if OTHER_PARTS.fullmatch(str(header.get("BodyPartExamined"))):
         return "its header names another body part than the chest"
-    codes = [code.get("CodeMeaning") for code in header.get("ViewCodeSequence") or []]
-    words = f"{header.get('SeriesDescription')} {header.get('ProtocolName')} {codes}"
-    if LATERAL_WORDS.search(words) and not FRONTAL_WORDS.search(words):
+    if LATERAL_WORDS.fullmatch(f"{header.get('SeriesDescription')} {header.get('ProtocolName')}"):
         return "its header says that it is a lateral view"
     age = re.fullmatch(r"(\d{1,3})([DWMY])", str(header.get("PatientAge", "")))
     if age and not 1 <= int(age[1]) * YEARS[age[2]] < 6:
