@@ -46,25 +46,27 @@ def read(raw):
     """
     try:
         import pydicom
-        from pydicom import pixels
+        from pydicom import pixels, uid
     except ImportError:
         raise ExplainedError(MISSING) from None
     try:
         data = pydicom.dcmread(io.BytesIO(raw), force=True)
-        _set_syntax(data)
+        if "TransferSyntaxUID" not in data.file_meta:  # as in files without their own header
+            implicit, little = data.original_encoding
+            explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+            data.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else explicit
         _check(data)
         values = data.pixel_array
         if data.PhotometricInterpretation == "PALETTE COLOR":
             values = pixels.apply_color_lut(values, data)
-        is_grey = values.ndim == 2
-        if not is_grey:
+        if in_colour := values.ndim == 3:
             values = _luminance(values)
         if values.dtype.itemsize > 2:
             raise ExplainedError(UNUSABLE)
         # Each grey level is worked out once: pictures have many more pixels than levels.
         low = int(values.min())
         levels = np.arange(low, int(values.max()) + 1)
-        if is_grey:
+        if not in_colour:
             levels = pixels.apply_voi_lut(pixels.apply_modality_lut(levels, data), data)
     except ExplainedError:
         raise
@@ -82,29 +84,12 @@ def read(raw):
     return np.round(255 * np.where(used, shade, 0)).astype(np.uint8)[places]
 
 
-def _set_syntax(data):
-    """Say how a file without a transfer syntax is encoded, as in files without their own header."""
-    from pydicom import uid
-
-    syntaxes = {
-        (True, True): uid.ImplicitVRLittleEndian,
-        (False, True): uid.ExplicitVRLittleEndian,
-        (False, False): uid.ExplicitVRBigEndian,
-    }
-    if "TransferSyntaxUID" not in data.file_meta:
-        data.file_meta.TransferSyntaxUID = syntaxes[data.original_encoding]
-
-
 def _check(data):
     """Raise ExplainedError if this is no single frontal radiograph, as far as the header says."""
     if str(data.get("Modality", "")) in NO_RADIOGRAPHS:
-        raise ExplainedError(
-            "its header says that it is not a radiograph, but a section, a scan or a photograph"
-        )
+        raise ExplainedError("its header says that it is not a radiograph, but a section, scan or photograph")
     if data.get("ViewPosition") in LATERAL:
-        raise ExplainedError(
-            "its header says that it is a lateral view; networks here know frontal ones only"
-        )
+        raise ExplainedError("its header says that it is a lateral view; networks here know frontal ones")
     if "PixelData" not in data:
         raise ExplainedError("the DICOM file is cut off, or holds no picture")
     if int(data.get("NumberOfFrames") or 1) > 1:

@@ -5,6 +5,7 @@ import os
 import re
 import threading
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -85,12 +86,10 @@ def image_files(listed):
 
 
 def print_reasons(left_out):
-    """Print how many files are left out for each reason; left_out: {name: reason}."""
-    names = {}
-    for name, reason in left_out.items():
-        names.setdefault(reason, []).append(name)
-    for reason, all_names in names.items():
-        print(f"  {len(all_names):,} left out: {reason}, such as {all_names[0]}")
+    """Print for each reason in {name: reason} how many files are left out, and one of them."""
+    examples = {reason: name for name, reason in left_out.items()}
+    for reason, count in Counter(left_out.values()).items():
+        print(f"  {count:,} left out: {reason}, such as {examples[reason]}")
 
 
 def _same_content(one, other):

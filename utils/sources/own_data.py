@@ -101,7 +101,7 @@ def _say_back(table, positive):
     labels = sorted(set(table.label) - {""})
     usable = len(labels) == 2 and positive in labels
     told = (table.split + ", " + table.label).where(table.label != "", "in no class folder")
-    for (folder, meaning), count in told.groupby([table.folder, told]).size().items():
+    for (folder, meaning), count in told.groupby([table.folder, told]).size().head(30).items():
         print(f"  {folder or '(top)'} -> {meaning if usable else '?'}, {count:,}")
     if not usable:
         raise ExplainedError(
