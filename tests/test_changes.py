@@ -145,6 +145,18 @@ CHANGES = {  # {test that must fail: [(file in utils, text, what it is changed t
     "data/test_dicom.py::test_monochrome1_is_inverted": [
         ("data/dicom.py", "        shade = 1 - shade\n", "        pass\n"),
     ],
+    "data/test_dicom.py::test_files_without_preamble_are_read": [
+        ("data/dicom.py", "if little else uid.ExplicitVRBigEndian", "if True else None"),
+    ],
+    "data/test_dicom.py::test_a_picture_that_would_fill_the_memory_is_refused_before_it_is_decoded": [
+        ("data/dicom.py", "size = max(size, one * other)", "pass"),
+    ],
+    "sources/test_strangers.py::test_the_usual_names_of_splits_are_known": [
+        ("sources/own_data.py", "name.casefold())\n    words", "name)\n    words"),
+    ],
+    "sources/test_strangers.py::test_only_equal_content_is_a_second_copy": [
+        ("sources/files.py", "twin is not file and _same_content(twin, file)", "twin is not file"),
+    ],
     "data/test_gate.py::test_a_released_gate_measures_as_when_it_was_released": [
         ("data/gate.py", "thumbnails[:, ::-1], self.mean", "thumbnails, self.mean"),
     ],

@@ -23,7 +23,7 @@ def real(real_data, tmp_path_factory):
 
 def readers_of(folder):
     """{name: function that returns the bytes} of the image files in a folder."""
-    return {name: file.read for name, file in files.image_files(files.every(folder)).items()}
+    return {name: file.read for name, file in files.image_files(files.every(folder))[0].items()}
 
 
 def closest_rows(readers, table, duplicates):

@@ -22,7 +22,7 @@ from utils.workspace import ExplainedError
 def packed(phantom_folder, tmp_path_factory):
     """The bytes of a good packed file of the phantom."""
     path = tmp_path_factory.mktemp("packed") / "good.h5"
-    readers = {name: file.read for name, file in files.image_files(files.every(phantom_folder)).items()}
+    readers = {name: file.read for name, file in files.image_files(files.every(phantom_folder))[0].items()}
     cache.write(readers, manifest.read(phantom_folder / "data_manifest.csv"), path, "here")
     return path.read_bytes()
 
@@ -134,7 +134,8 @@ def test_a_file_that_ends_in_zeros_stops_nothing_and_is_made_again(phantom_folde
     path.write_bytes(content[:-4096] + bytes(4096))
     assert sources.find(make_workspace(tmp_path)).where == path  # as each notebook's setup does
     said = start_loading(tmp_path, phantom_folder).communicate(timeout=100)[0].splitlines()
-    assert said == [f"{path} is damaged, or of another version. It is written again.", str(len(before.table))]
+    assert said[0] == f"{path} is damaged, or of another version. It is written again."
+    assert said[-1] == str(len(before.table))
     assert path.read_bytes() == content
 
 

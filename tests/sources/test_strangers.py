@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from PIL import Image
 
-from utils import sources
+from utils import sources, workspace
 from utils.data import images, manifest
 from utils.sources import files, own_data
 from utils.workspace import ExplainedError
@@ -137,7 +138,7 @@ def test_folders_without_radiographs_of_the_manifest_get_words_and_no_cache(tmp_
     with pytest.raises(ExplainedError, match=r"There is no image file in .*data\. Expected"):
         sources.load(make_workspace(tmp_path / "home", tmp_path / "data"))
     (tmp_path / "data/cats/mine.png").write_bytes(picture(0))
-    words = r"None of the 1 images in .*data is .*cats/mine\.png: extra.* classes of your own"
+    words = r"Most of the 1 images in .*data cannot .*cats/mine\.png: extra.* own_data\.describe"
     with pytest.raises(ExplainedError, match=words):
         sources.load(make_workspace(tmp_path / "home", tmp_path / "data"))
     assert not list((tmp_path / "home").rglob("*.h5*"))
@@ -168,11 +169,138 @@ def test_files_that_are_too_large_or_gone_are_refused_without_their_names(tmp_pa
         file.read()
 
 
-def test_pictures_of_the_same_name_are_all_counted_and_a_doubled_tree_once(tmp_path):
-    same = {f"{top}chest/train/NORMAL/IM-0001-0001.png": picture(1) for top in ("", "chest/")}
-    other = {"more/chest/train/NORMAL/IM-0001-0001.png": picture(2) + b" "}
-    assert len(files.image_files(files.every(zipped(tmp_path / "doubled.zip", same)))) == 1
-    assert len(files.image_files(files.every(zipped(tmp_path / "both.zip", same | other)))) == 2
+def test_only_equal_content_is_a_second_copy(tmp_path):
+    """In a folder as in a zip; three pictures have the same name and size, and two the same content."""
+    tree = {
+        f"{top}chest/train/NORMAL/1.bmp": picture(seed, "BMP")
+        for top, seed in (("", 1), ("a/", 1), ("b/", 2))
+    }
+    for name, content in tree.items():
+        (tmp_path / "x" / name).parent.mkdir(parents=True)
+        (tmp_path / "x" / name).write_bytes(content)
+    for place in (tmp_path / "x", zipped(tmp_path / "x.zip", tree)):
+        chosen, left_out = files.image_files(files.every(place))
+        assert list(chosen) == ["a/chest/train/NORMAL/1.bmp", "b/chest/train/NORMAL/1.bmp"]
+        assert left_out == {"chest/train/NORMAL/1.bmp": "a second copy of the same file"}
+
+
+def test_a_zip_with_backslashes_is_read_as_one_with_slashes(tmp_path):
+    members = {"mine\\ill\\": b"", "mine\\ill\\a.png": picture(0)}
+    (file,) = files.every(zipped(tmp_path / "x.zip", members)).values()
+    assert file.name == "mine/ill/a.png" and file.read() == picture(0)
+
+
+def described(folder, names, capsys, positive="PNEUMONIA", patient=None):
+    """What `describe` makes of pictures with these names, or its sentence, and what it prints."""
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        kind = {".png": "PNG", ".bmp": "BMP"}.get((folder / name).suffix, "JPEG")
+        (folder / name).write_bytes(picture(seed, kind))
+    try:
+        result = own_data.describe(folder, positive, patient)
+    except ExplainedError as error:
+        result = str(error)
+    return result, capsys.readouterr().out
+
+
+def both_classes(pattern, count=30, classes=("NORMAL", "PNEUMONIA")):
+    return [pattern.format(label, number) for label in classes for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Train", "Test"), ("TRAINING SET", "testing"), ("treino", "teste"), ("Entrenamiento", "prueba")],
+)
+def test_the_usual_names_of_splits_are_known(tmp_path, capsys, train, test):
+    data = tmp_path / "test" / "mine"  # what stands above the folder tells nothing
+    names = both_classes(train + "/{}/{}.jfif", 40) + both_classes(test + "/{}/{}.JPG", 10)
+    table, said = described(data, names, capsys)
+    assert table[table.split == "test"].path.tolist() == sorted(both_classes(test + "/{}/{}.JPG", 10))
+    assert f"{test}/NORMAL -> test, NORMAL, 10" in said and "100 files = 100 used + 0 left out" in said
+
+
+@pytest.mark.parametrize(
+    ("names", "positive", "words"),
+    [
+        (
+            both_classes("Exam/{}/{}.png") + both_classes("Lesson/{}/{}.png"),
+            "PNEUMONIA",
+            "there are: Exam/NORMAL",
+        ),
+        (
+            both_classes("train/{}/{}.png") + both_classes("Exam/{}/{}.png"),
+            "PNEUMONIA",
+            "there are: Exam, NORM",
+        ),
+        (
+            both_classes("{}/{}.png", 5, ("COVID", "Lung", "Normal")),
+            "COVID",
+            "there are: COVID, Lung, Normal",
+        ),
+        (both_classes("{}/{}.png"), "pneu", "one of them 'pneu'; there are: NORMAL, PNEUMONIA"),
+        (
+            [*both_classes("NORMAL/{}/{}.png", 30, ("a", "b")), "PNEUMONIA/1.png"],
+            "PNEUMONIA",
+            r"classes (a, b) a ",
+        ),
+        ([], "PNEUMONIA", "there are: none"),
+    ],
+)
+def test_what_is_not_understood_is_asked(tmp_path, capsys, names, positive, words):
+    sentence, said = described(tmp_path, names, capsys, positive)
+    assert words in sentence and not (tmp_path / "data_manifest.csv").exists()
+    assert "there are" not in words or not names or "-> ?, " in said
+
+
+def test_masks_tables_and_loose_pictures_are_left_out_by_reason(tmp_path, capsys):
+    """As the COVID-19 radiography database comes: images and masks in each class, tables beside."""
+    names = both_classes("set/{}/images/{}.png") + both_classes("set/{}/masks/{}.png") + ["set/loose.png"]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/NORMAL.metadata.xlsx").write_bytes(b"PK")
+    (tmp_path / "set/README").write_bytes(b"Thank you")
+    table, said = described(tmp_path, names, capsys)
+    assert len(table) == 60 and not table.path.str.contains("masks").any()
+    assert "123 files = 60 used + 63 left out" in said
+    for line in (
+        "60 left out: in a folder called masks",
+        "1 left out: no image, by its name",
+        "2 left out: in no",
+    ):
+        assert line in said
+
+
+def test_folders_inside_the_classes_are_patients(tmp_path, capsys):
+    names = [
+        f"{label}/p{number // 3}/{number % 3}.png" for label in ("NORMAL", "ill") for number in range(60)
+    ]
+    table, said = described(tmp_path, [name.replace("ill/p", "ill/q") for name in names], capsys, "ill")
+    assert table.patient.tolist() == [path.split("/")[1] for path in table.path]
+    assert "NORMAL/* -> train, NORMAL, 60" in said and "inside a class is a patient" in said
+
+
+def test_files_named_as_dicom_often_is_need_no_suffix(tmp_path, capsys):
+    names = [f"{label}/1.2.840.{number}" for label in ("NORMAL", "ill") for number in range(25)]
+    table, _ = described(tmp_path, names, capsys, "ill")
+    assert len(table) == 50
+
+
+def test_places_and_patterns_that_cannot_be_described_get_a_sentence(tmp_path, two_classes):
+    path = zipped(tmp_path / "x.zip", {"ill/a.png": picture(0)})
+    for place in (path, tmp_path / "nowhere"):
+        with pytest.raises(ExplainedError, match=r"There is no folder .* unpack a zip"):
+            own_data.describe(place, "ill")
+    with pytest.raises(ExplainedError, match=r"needs brackets around the patient, such as '\(P\\\\d\+\)'"):
+        own_data.describe(two_classes, "ill", patient=r"P\d+")
+
+
+def test_own_folders_called_as_the_public_ones_are_not_taken_for_them(tmp_path):
+    """Most pictures are not of the manifest, though some are."""
+    shutil.copytree(workspace.PROJECT / "examples" / "radiographs", tmp_path / "data" / "NORMAL")
+    for seed in range(9):
+        (tmp_path / f"data/NORMAL/IM-{seed}.png").write_bytes(picture(seed))
+    with pytest.raises(ExplainedError, match=r"Most of the .* own_data\.describe"):
+        sources.load(make_workspace(tmp_path / "home", tmp_path / "data"))
+    assert not list((tmp_path / "home").rglob("*.h5*"))
 
 
 def test_hidden_files_are_left_out_and_links_and_pipes_counted_and_never_followed(tmp_path, capsys):

@@ -14,10 +14,8 @@ from tqdm.auto import tqdm
 from ..workspace import ExplainedError
 from . import dicom
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".dcm")
 DECODED = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")  # by Pillow, whatever the file is called
 SIDE = 224  # pixels; pictures are kept squashed to SIDE x SIDE, as the public copies are
-COLOURED = 10  # grey levels between the channels, in the mean, from which a picture is in colour
 ALIKE = 3  # bits of the fingerprint: copies of one picture differ by 0-2, the nearest other picture by 4
 AHEAD = 128  # pictures read at a time
 NO_IMAGE = "this is not an image file (JPEG, PNG, TIFF, BMP, GIF, WebP and DICOM can be read)"
@@ -72,7 +70,7 @@ def is_colour(raw):
     picture = Image.open(io.BytesIO(raw))
     picture.draft("RGB", (64, 64))
     small = picture.resize((64, 64), Image.Resampling.NEAREST).convert("RGB")
-    return bool(np.ptp(np.asarray(small).astype(int), axis=2).mean() > COLOURED)
+    return bool(np.ptp(np.asarray(small).astype(int), axis=2).mean() > dicom.COLOURED)
 
 
 def file_facts(raw):
@@ -81,6 +79,9 @@ def file_facts(raw):
     luma_table_sum: sum of a JPEG file's luminance quantisation table, which tells the encoder and its
     quality; 0 for other formats.
     """
+    if dicom.is_dicom(raw):
+        height, width = dicom.read(raw).shape
+        return {"width": width, "height": height, "bytes": len(raw), "luma_table_sum": 0, "exif": 0}
     picture = Image.open(io.BytesIO(raw))
     tables = getattr(picture, "quantization", {})
     return {

@@ -1,15 +1,24 @@
 """The files of a folder or of a zip archive, which is read in place without unpacking it."""
 
+import filecmp
 import os
+import re
 import threading
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..data.images import SUFFIXES
 from ..workspace import ExplainedError
 
 MAX_BYTES = 250_000_000  # larger files are no radiographs
+# Files that are no images, by their names. All others are tried: DICOM files often have no suffix, or any.
+OTHER_FILES = re.compile(
+    r"\.(csv|tsv|txt|md|json|xml|ya?ml|xlsx?|docx?|pdf|html?|py|ipynb|zip|tar|gz|rar|7z|h5|keras|npy|db|ini)$",
+    re.IGNORECASE,
+)
+# Folders whose pictures are no radiographs; those of OCT lie beside them in version 3 of the public archive.
+OTHER_FOLDERS = re.compile(r"mask|^oct(2017)?$", re.IGNORECASE)
 # One thread at a time reads from a zip: in Python 3.13.0 two threads can get each other's bytes.
 _one_at_a_time = threading.Lock()
 
@@ -23,6 +32,7 @@ class File:
     version: str  # changes when the content does
     path: Path  # where the file, or the zip with it, lies
     archive: zipfile.ZipFile | None = None  # the opened zip
+    member: zipfile.ZipInfo | None = None  # the file in it
 
     def read(self):
         """The file's bytes. Raises ExplainedError, which tells no name, because names can be hidden."""
@@ -32,7 +42,7 @@ class File:
             if self.archive is None:
                 return self.path.read_bytes()
             with _one_at_a_time:
-                return self.archive.read(self.name)
+                return self.archive.read(self.member)
         except OSError as error:
             raise ExplainedError(f"the file cannot be opened ({error.strerror})") from None
         except Exception:  # zip archives have many ways to be damaged
@@ -55,17 +65,38 @@ def every(place):
 
 
 def image_files(listed):
-    """Those of {relative name: File} whose names end as an image's does.
+    """Divide {relative name: File} into (those that may be images, {relative name: why it is left out}).
 
-    Some archives hold the whole data set twice, one folder deeper: files that agree in size and in the last
-    three parts of their names count once.
+    Some archives hold the whole data set twice, one folder deeper: files that agree in their content and in
+    the last three parts of their names count once.
     """
-    chosen = {}
+    chosen, left_out, first = {}, {}, {}
     for name, file in listed.items():
-        path = PurePosixPath(name)
-        if path.suffix.lower() in SUFFIXES:
-            chosen.setdefault((path.parts[-3:], file.size), file)
-    return {file.name: file for file in chosen.values()}
+        *folders, _ = PurePosixPath(name).parts
+        twin = first.setdefault((PurePosixPath(name).parts[-3:], file.size), file)
+        if OTHER_FILES.search(name):
+            left_out[name] = "no image, by its name"
+        elif other := [folder for folder in folders if OTHER_FOLDERS.search(folder)]:
+            left_out[name] = f"in a folder called {other[0]}"
+        elif twin is not file and _same_content(twin, file):
+            left_out[name] = "a second copy of the same file"
+        else:
+            chosen[name] = file
+    return chosen, left_out
+
+
+def print_reasons(left_out):
+    """Print for each reason in {name: reason} how many files are left out, and one of them."""
+    examples = {reason: name for name, reason in left_out.items()}
+    for reason, count in Counter(left_out.values()).items():
+        print(f"  {count:,} left out: {reason}, such as {examples[reason]}")
+
+
+def _same_content(one, other):
+    """Whether two files of the same size are equal; in a zip their checksums tell."""
+    if one.archive:
+        return one.version == other.version
+    return filecmp.cmp(one.path, other.path, shallow=False)
 
 
 def _in_folder(folder):
@@ -96,10 +127,13 @@ def _in_zip(path):
             f"{path} is not a zip archive that can be read ({error}). Download it again: it may be cut off, "
             "or a web page saved under this name. A tar, rar or 7z archive: unpack it, and name its folder."
         ) from None
+    members = {
+        member.filename.replace("\\", "/"): member for member in archive.infolist()
+    }  # as Windows writes
     return [
-        File(member.filename, member.file_size, str(member.CRC), path, archive)
-        for member in archive.infolist()
-        if not member.is_dir()
+        File(name, member.file_size, str(member.CRC), path, archive, member)
+        for name, member in members.items()
+        if not name.endswith("/")
     ]
 
 

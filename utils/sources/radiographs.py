@@ -2,7 +2,8 @@
 
 What CXR_DATA or a notebook's DATA names is used, and nothing else. Where nothing is named, these places are
 tried in order: the packed file of an earlier session; a folder or zip in the folder of results, in the
-project or at the top of My Drive; in Colab the public copy on Kaggle; the phantom, which is synthetic.
+project or at the top of My Drive; in Colab the public copy on Kaggle, except in quick mode, which never
+downloads; the phantom, which is synthetic.
 """
 
 import io
@@ -24,7 +25,8 @@ FOLDERS = ("chest_xray", "ChestXRay2017")
 ARCHIVES = ("chest_xray.zip", "ChestXRay2017.zip", "chest-xray-pneumonia.zip", "archive.zip")
 EXPECTED = (
     "Expected is a folder or a zip (unpack other archives first) with images as in "
-    "chest_xray/train/NORMAL/IM-0115-0001.jpeg. Describe classes of your own first: see notebook 01."
+    "chest_xray/train/NORMAL/IM-0115-0001.jpeg. Radiographs of your own, also in folders called NORMAL and "
+    "PNEUMONIA: describe them first with own_data.describe, see notebook 01."
 )
 
 
@@ -62,7 +64,7 @@ class Source:
 
 
 def choose(ws, data):
-    """The workspace with the radiographs that a notebook's DATA names, and a line that says which.
+    """The workspace with the radiographs that a notebook's DATA names. Prints which.
 
     data: a folder, a zip, a link to a zip on Google Drive, "kaggle" for the public data set, or "", which
     changes nothing. Raises ExplainedError if it cannot be fetched or is not there.
@@ -107,10 +109,13 @@ def at_hand(ws):
 
 
 def open_files(ws):
-    """{relative name: function that returns the bytes} of the files in use; empty if they are only packed."""
+    """{relative name: function that returns the bytes} of the image files in use.
+
+    Empty where there is no folder or zip: for a packed file, a download still to come, and the phantom.
+    """
     source = find(ws)
     listed = files.every(source.where) if source.kind in ("folder", "zip") else {}
-    return {name: file.read for name, file in files.image_files(listed).items()}
+    return {name: file.read for name, file in files.image_files(listed)[0].items()}
 
 
 def _places(ws):
@@ -148,10 +153,10 @@ def _load(source, ws):
         packed = _copy(source.where, ws.scratch / "cache")
     elif source.kind == "phantom":
         _write_phantom(source.where, ws)
-        packed = _pack(source.where, source.where, source.where)
+        packed = _pack(source.where, folder=source.where, origin=source.where)
     else:
         place = _from_kaggle() if source.kind == "download" else source.where
-        packed = _pack(place, ws.scratch / "cache", source.where)
+        packed = _pack(place, folder=ws.scratch / "cache", origin=source.where)
         try:
             workspace.check_connected(ws.home)
             _copy(packed, ws.home / "cache")
@@ -196,23 +201,27 @@ def _pack(place, folder, origin):
     where they come from. Raises ExplainedError if there are none.
     """
     listed = files.every(place)
-    pictures = files.image_files(listed)
-    if not pictures:
+    image_files, left_out = files.image_files(listed)
+    if not image_files:
         raise ExplainedError(f"There is no image file in {place}. {EXPECTED}")
     table = _manifest_for(listed, place)
-    versions = [f"{name} {file.size} {file.version}" for name, file in pictures.items()]
+    versions = [f"{name} {file.size} {file.version}" for name, file in image_files.items()]
     packed = folder / (workspace.digest("\n".join([manifest.digest(table), *versions])) + ".h5")
     with workspace.lock(packed):  # a second notebook waits, instead of doing the same work
         if not _is_usable(packed):
             if packed.exists():
                 print(f"{packed} is damaged, or of another version. It is written again.")
-            readers = {name: file.read for name, file in pictures.items()}
+            print(f"{len(listed):,} files = {len(image_files):,} images to read + {len(left_out):,} left out")
+            files.print_reasons(left_out)
+            readers = {name: file.read for name, file in image_files.items()}
             problems = cache.write(readers, table, packed, origin)
-            if not packed.exists():
-                name, problem = problems.iloc[0]
+            extra = problems[problems.problem.str.startswith("extra")]
+            if not packed.exists() or len(extra) > len(image_files) / 2:
+                packed.unlink(missing_ok=True)
+                name, problem = (problems if extra.empty else extra).iloc[0]
                 raise ExplainedError(
-                    f"None of the {len(pictures):,} images in {place} is a radiograph of the manifest. "
-                    f"The first, {name}: {problem}. {EXPECTED}"
+                    f"Most of the {len(image_files):,} images in {place} cannot be read, or are not in the "
+                    f"manifest. The first, {name}: {problem}. {EXPECTED}"
                 )
     return packed
 
@@ -230,10 +239,13 @@ def _manifest_for(listed, place):
 
 def _is_usable(packed):
     """Whether this packed file is there, whole, and of this version."""
+    if not packed.exists():
+        return False
     try:
-        return packed.exists() and cache.read(packed) is not None
+        cache.read(packed)
     except ExplainedError:
         return False
+    return True
 
 
 def _copy(packed, folder):
