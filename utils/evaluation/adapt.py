@@ -7,6 +7,7 @@ with a warning where something else fits better. Layers around the saved network
 """
 
 import itertools
+
 import numpy as np
 import pandas as pd
 

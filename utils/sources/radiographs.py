@@ -128,10 +128,10 @@ def _places(ws):
             raise ExplainedError(f"There is nothing at {ws.data}. Correct DATA (or CXR_DATA), or empty it.")
         yield _files_at(ws.data)
         return
-    packed = [*(ws.home / "cache").glob("[!.]*.h5")]  # hidden ones are still being written, or were cut off
+    packed = [path for home in ws.homes for path in (home / "cache").glob("[!.]*.h5")]  # hidden ones are still being written, or were cut off
     for path in sorted(packed, key=lambda path: path.stat().st_mtime, reverse=True):  # the newest first
         yield Source("cache", path, f"packed in an earlier session, {path}")
-    homes = [ws.home, PROJECT] + [DRIVE] * ws.on_drive
+    homes = [*ws.homes, PROJECT] + [DRIVE] * ws.on_drive
     for path in [home / name for names in (FOLDERS, ARCHIVES) for home in homes for name in names]:
         if path.exists():
             yield _files_at(path)
