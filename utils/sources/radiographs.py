@@ -128,7 +128,8 @@ def _places(ws):
             raise ExplainedError(f"There is nothing at {ws.data}. Correct DATA (or CXR_DATA), or empty it.")
         yield _files_at(ws.data)
         return
-    packed = [path for home in ws.homes for path in (home / "cache").glob("[!.]*.h5")]  # hidden ones are still being written, or were cut off
+    # Hidden ones are still being written, or were cut off.
+    packed = [path for home in ws.homes for path in (home / "cache").glob("[!.]*.h5")]
     for path in sorted(packed, key=lambda path: path.stat().st_mtime, reverse=True):  # the newest first
         yield Source("cache", path, f"packed in an earlier session, {path}")
     homes = [*ws.homes, PROJECT] + [DRIVE] * ws.on_drive
