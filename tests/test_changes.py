@@ -13,6 +13,14 @@ import pytest
 from utils import workspace
 
 CHANGES = {  # {test that must fail: [(file in utils, text, what it is changed to)]}
+    "evaluation/test_scores.py::test_tables_as_others_write_them_give_the_scores_that_are_meant": [
+        ("evaluation/scores.py", "values[ill].sum(axis=1)", "values[well].sum(axis=1)"),
+        ("evaluation/scores.py", "1 - values[well[0]]", "values[well[0]]"),
+        ("evaluation/scores.py", "score.where(side == 1, 1 - score)", "score"),
+    ],
+    "evaluation/test_scores.py::test_what_cannot_be_told_is_asked_in_a_sentence": [
+        ("evaluation/scores.py", "there.sum() < 0.9 * len(wanted)", "False"),
+    ],
     "training/test_steps.py::test_a_training_takes_the_steps_that_its_recipe_says": [
         ("training/fit.py", "label_smoothing=recipe.label_smoothing", "label_smoothing=0.0"),
         ("training/fit.py", 'recipe, card["class_weights"], around', "recipe, None, around"),

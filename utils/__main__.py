@@ -1,6 +1,7 @@
-"""python -m utils classify PLACE | stress MODEL FOLDER | run | address URL"""
+"""python -m utils classify PLACE | evaluate TABLE | stress MODEL FOLDER | run | address URL"""
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -49,6 +50,16 @@ def classify(place, to, run, hide_names):
 
     answers, _, path = classify.classify(place, workspace.open_workspace(), run, to, hide_names)
     print(*classify.summary(answers), f"The table, one row for each file: {path}", sep="\n")
+
+
+def evaluate(table):
+    """What notebook 04 computes of a table of scores: its own code but for the setup."""
+    cells = json.loads((NOTEBOOKS / "04_evaluate.ipynb").read_text("utf8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = code[code.index("RUN = ") :].replace('SCORES = ""', f"SCORES = {table!r}")
+    computed = {"ws": workspace.open_workspace()}
+    exec(code, computed)
+    print(computed["report"].tables.with_intervals(computed["results"]).to_string())
 
 
 def stress(model, folder, to, pixels, normal, resize):
@@ -103,6 +114,8 @@ def arguments():
     add("--run", default="", help="name of a run; without it the newest finished one")
     add("--to", help="the CSV file; without it one in the folder of results")
     add("--hide-names", action="store_true", help="number the files instead of naming them")
+    add = commands.add_parser("evaluate", help="evaluate a table of scores of any program").add_argument
+    add("table", help="a CSV file: a column of file names, and a column pneumonia with their scores")
     text = "measure how a model's answers change if radiographs are changed"
     add = commands.add_parser("stress", help=text).add_argument
     add("model", help="name of a run, or a .keras or .h5 file")
@@ -119,7 +132,8 @@ def arguments():
 
 def main():
     given = arguments()
-    functions = {"classify": classify, "stress": stress, "run": run_series, "address": set_address}
+    functions = {"classify": classify, "evaluate": evaluate, "stress": stress}
+    functions |= {"run": run_series, "address": set_address}
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files and folders may be no text
     try:
         functions[given.pop("command")](**given)

@@ -47,7 +47,7 @@ CARD = {  # {entry: its meaning and unit}; in brackets who writes it, if not the
     "digests": "of the network and the scores, {file: digest}: a damaged or changed file is refused",
     "delivered": "whether the training had returned this run [before version 0.3.0]",
     "gate": "shares of pictures that the input gate calls unlike the training radiographs [finish]",
-    "adapted": "settings by which a saved model from elsewhere was made to fit [adoption]",
+    "adapted": "how a saved model, or a table of scores, from elsewhere was understood [adoption]",
     "doubt": "what speaks against how that model was read; such a run is never taken by itself [adoption]",
     "test_trace": "that and how the test images were scored on the way [study]",
     "compile_seconds": "what the first step took beyond a usual one [study]",
@@ -140,7 +140,7 @@ class Run:
         state = "" if card["finished"] else ", UNFINISHED"
         state += f", DOUBTED: {card['doubt']}" if "doubt" in card else ""
         if "adapted" in card:
-            return f"run {self.name}, of the saved model {card['recipe']['network']} from elsewhere{state}"
+            return f"run {self.name}, of {card['recipe']['network']}, from elsewhere{state}"
         kind = "released run" if self.path.parent == RELEASED else "run"
         recipe = " with network ".join(_recipe_and_network(card))
         data = "the synthetic phantom" if card["synthetic"] else "real radiographs"
@@ -235,6 +235,7 @@ def find(ws, name="", radiographs=None):
         if not known[name].finished:
             raise ExplainedError(f"{name}: {faults(known[name])[0]} Until then choose another run.")
         return known[name]
+    own = [run for run in own if "table" not in run.card.get("adapted", {})]  # scores have no network
     finished = [run for run in (released(DEFAULT), *own) if run and run.finished and "doubt" not in run.card]
     if not finished:
         raise ExplainedError(f"There is no finished run in {ws.runs} or {RELEASED}. Run notebook 03 first.")

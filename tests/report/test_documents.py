@@ -80,7 +80,7 @@ def word_text(document):
 
 def test_every_figure_and_table_of_notebook_04_has_words(filled):
     figures, printed, blocks = fully(filled)
-    assert len(figures) == 10 and len(printed) == 8
+    assert len(figures) == 10 and len(printed) == 9
     assert {block.name for block in blocks if block.kind == "figure"} == set(figures)
     assert {block.name for block in blocks if block.kind == "table"} == {*printed, "checklist"}
     assert all(block.text and block.more for block in blocks if block.kind in ("figure", "table"))

@@ -42,22 +42,25 @@ def check(scores, listed=None):
 def results(scores, validation, threshold, resamples=2000):
     """The columns of the main table, each as `intervals.evaluate` gives it: {name: table}.
 
-    At 0.5, as publications report; at the threshold of the training. The last is someone who always answers
-    with the more frequent class, whom any network has to beat, without intervals.
+    At 0.5, as publications report; at the threshold of the training, if there are validation scores (not
+    None). The last is someone who always answers with the more frequent class, whom any network has to beat,
+    without intervals.
     """
     frequent = int(manifest.positives(scores).mean() >= 0.5)
     name, _ = manifest.classes(scores)[frequent]
     always = metrics.measure(scores.assign(score=float(frequent)), 0.5)
-    return {
-        "at 0.5": intervals.evaluate(scores, 0.5, resamples),
-        "at the validation threshold": intervals.evaluate(scores, threshold, resamples),
-        "validation, same threshold": intervals.evaluate(validation, threshold, resamples),
-        f"always {name.lower()}": pd.DataFrame({"value": always, "low": np.nan, "high": np.nan}),
-    }
+    tables = {"at 0.5": intervals.evaluate(scores, 0.5, resamples)}
+    if validation is not None:
+        tables["at the validation threshold"] = intervals.evaluate(scores, threshold, resamples)
+        tables["validation, same threshold"] = intervals.evaluate(validation, threshold, resamples)
+    tables[f"always {name.lower()}"] = pd.DataFrame({"value": always, "low": np.nan, "high": np.nan})
+    return tables
 
 
 def gap(tables):
     """One sentence on validation against test. tables: of `results`."""
+    if len(tables) < 4:
+        return "There are no validation scores: the threshold is 0.5, and nothing is recalibrated."
     _, test, validation, _ = (table.value.balanced_accuracy for table in tables.values())
     return (
         f"At the same threshold the balanced accuracy is {validation:.3f} on the validation images, "
@@ -120,8 +123,11 @@ def recalibrate(scores, validation):
     """Scores recalibrated on validation scores: a straight line on the logit scale (Platt 1999).
 
     Class weights and label smoothing shift and flatten scores by design; this undoes it. The order of the
-    scores, and so the AUC, stays. None where the validation classes are separated, or one is missing.
+    scores, and so the AUC, stays. None where the validation classes are separated, or one is missing, or
+    validation is None.
     """
+    if validation is None:
+        return None
     ill, odds = manifest.positives(validation) == 1, metrics.log_odds(validation.score)
     inputs = np.stack([np.ones_like(odds), odds])
     intercept, slope = metrics.logistic(ill, inputs, np.zeros_like(odds), np.ones((1, len(odds))))[0]
@@ -146,8 +152,10 @@ def decision_curves(scores, validation, class_weights, prevalence):
     A score as it is means what the training taught: the probability where half are positive, if there were
     class_weights (the entry of the card), else where as many are as in validation; a recalibrated one, the
     latter. Bayes' rule moves both to `prevalence`. Columns threshold (THRESHOLDS), everyone, "as they are"
-    and, where there is a recalibration, "recalibrated"; acting on nobody is 0.
+    and, where there is a recalibration, "recalibrated"; acting on nobody is 0. None if validation is.
     """
+    if validation is None:
+        return None
     ill, share = manifest.positives(scores) == 1, manifest.positives(validation).mean()
     weight = THRESHOLDS / (1 - THRESHOLDS)  # of a false alarm, in hits
     curves = {"threshold": THRESHOLDS, "everyone": prevalence - (1 - prevalence) * weight}

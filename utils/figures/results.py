@@ -99,16 +99,17 @@ def confusion(scores, threshold):
 
 @style.styled
 def roc(scores, result, threshold):
-    """ROC curve with the AUC's interval, and two thresholds on it. result: `intervals.evaluate` of scores."""
+    """ROC curve with the AUC's interval, 0.5 and the threshold. result: `intervals.evaluate` of scores."""
     figure, axis = style.axes_mm(ONE_COLUMN, 80)
     auc = f"AUC {intervals.text(result.loc['auc'])}"
     draw_roc(axis, scores, color=ACCENT, label=auc)
-    for marker, name, at in (("o", "threshold", 0.5), ("s", "validation threshold", threshold)):
+    marks = dict.fromkeys((0.5, threshold))  # one without validation scores
+    for marker, name, at in zip("os", ("threshold", "validation threshold"), marks, strict=False):
         point = metrics.measure(scores, at)
         look = {"mfc": "none", "mec": "black", "ms": 4, "clip_on": False}
         axis.plot(1 - point.specificity, point.sensitivity, marker, **look, label=f"{name} {at:.2f}")
     axis.legend(loc="lower right", title=style.size_of(scores))
-    figure.set_label(f"ROC curve, {auc}, with marks at the thresholds 0.50 and {threshold:.2f}.")
+    figure.set_label(f"ROC curve, {auc}, marked at {' and '.join(f'{at:.2f}' for at in marks)}.")
     return figure
 
 
@@ -159,27 +160,32 @@ def calibration(curves, decision, prevalence, scores):
     """Reliability: does a score of 0.8 mean 80 %? And the net benefit of acting on the scores.
 
     curves: {name: `evaluation.reliability` table}. decision: `evaluation.decision_curves` at `prevalence`,
-    with columns of the same names. scores: the table that all are of.
+    with columns of the same names, or None: no net benefit. scores: the table that all are of.
     """
-    figure, (left, right) = style.axes_mm(TWO_COLUMNS, 75, 1, 2)
+    size = (ONE_COLUMN, 75) if decision is None else (TWO_COLUMNS, 75, 1, 2)
+    figure, axes = style.axes_mm(*size)
+    left, *right = np.ravel(axes)
     left.plot([0, 1], [0, 1], **GUESSING, label="what it should be")
-    right.plot(decision.threshold, decision.everyone, color=COLOURS[1], lw=0.8, label="act on everyone")
-    right.axhline(0, color=COLOURS[0], lw=0.8, label="act on nobody")
     missed = []
     for (name, table), (marker, colour) in zip(curves.items(), LOOKS[::2], strict=False):
         look = {"fmt": marker, "color": colour, "mfc": "white"}
         left.errorbar(table.score, table.value, reach(table), **look, **DOTS, label=name)
-        right.plot(decision.threshold, decision[name], color=colour, label=f"act on the scores, {name}")
         beside = ((table.score < table.low) | (table.score > table.high)).sum()
         missed.append(f"{name}, {beside} of {len(table)} intervals miss the diagonal")
     left.set(xlabel="mean score", ylabel="share that is positive", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     left.set_aspect("equal")
     left.legend(title=f"{style.size_of(scores)},\n{table.images.min()}-{table.images.max()} a point")
-    right.set(xlabel="probability from which one would act", ylabel="net benefit")
-    right.set(ylim=(-0.1 * prevalence, 1.35 * prevalence), xlim=(0, decision.threshold.max()))
-    right.legend(loc="upper right", title=f"at a prevalence of {prevalence:.3g}")
-    style.letters((left, right))
-    figure.set_label(f"Calibration: {'; '.join(missed)}. Beside it, curves of net benefit.")
+    for axis in right:
+        axis.plot(decision.threshold, decision.everyone, color=COLOURS[1], lw=0.8, label="act on everyone")
+        axis.axhline(0, color=COLOURS[0], lw=0.8, label="act on nobody")
+        for name, (_, colour) in zip(curves, LOOKS[::2], strict=False):
+            axis.plot(decision.threshold, decision[name], color=colour, label=f"act on the scores, {name}")
+        axis.set(xlabel="probability from which one would act", ylabel="net benefit")
+        axis.set(ylim=(-0.1 * prevalence, 1.35 * prevalence), xlim=(0, decision.threshold.max()))
+        axis.legend(loc="upper right", title=f"at a prevalence of {prevalence:.3g}")
+        style.letters(axes)
+    beside = " Beside it, curves of net benefit." * len(right)
+    figure.set_label(f"Calibration: {'; '.join(missed)}.{beside}")
     return figure
 
 

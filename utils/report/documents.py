@@ -48,8 +48,8 @@ def contents(run, scores, results, drawn, further, prevalence, resamples, senten
         "version": __version__,
         "code": workspace.code_version(),
     }
-    threshold_free = dict(list(results.items())[:3])  # without the one who always answers the same
-    found = {"test_metrics": tables.with_intervals(threshold_free), **further}
+    measured = dict(list(results.items())[:-1])  # without the one who always answers the same
+    found = {"test_metrics": tables.with_intervals(measured), **further}
     figures = {name: style.encode(figure, name) for name, figure in drawn.items()}
     blocks = content.blocks(filled, drawn, {name: tables.printed(table) for name, table in found.items()})
     pictures = {
@@ -108,9 +108,8 @@ def facts(run, scores, results, resamples):
     """What the templates fill in, by name. The numbers of `results` are text, with their intervals."""
     card = run.card
     *measured, always = results.values()
-    at_half, at_threshold, on_validation = (
-        {row.Index: intervals.text(row) for row in table.itertuples()} for table in measured
-    )
+    numbers = [{row.Index: intervals.text(row) for row in table.itertuples()} for table in measured]
+    at_half, at_threshold, on_validation = (*numbers, None, None)[:3]
     classes = manifest.classes(scores)
     names = [name.lower() for name, _ in classes]
     return {

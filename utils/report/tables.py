@@ -84,8 +84,9 @@ def numbers(run, scores, results, resamples):
         "interval": f"{intervals.INTERVAL}; {resamples} resamples",
         "results": {name: json.loads(table.to_json(orient="index")) for name, table in results.items()},
         "confusion": {
-            "at 0.5": metrics.confusion(scores, 0.5),
-            "at the validation threshold": metrics.confusion(scores, threshold["value"]),
+            name: metrics.confusion(scores, at)
+            for name, at in (("at 0.5", 0.5), ("at the validation threshold", threshold["value"]))
+            if name in results
         },
     }
     return json.dumps(found, indent=2) + "\n"
