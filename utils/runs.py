@@ -140,7 +140,8 @@ class Run:
         state = "" if card["finished"] else ", UNFINISHED"
         state += f", DOUBTED: {card['doubt']}" if "doubt" in card else ""
         if "adapted" in card:
-            return f"run {self.name}, of {card['recipe']['network']}, from elsewhere{state}"
+            kind = "table" if "table" in card["adapted"] else "saved model"
+            return f"run {self.name}, of the {kind} {card['recipe']['network']} from elsewhere{state}"
         kind = "released run" if self.path.parent == RELEASED else "run"
         recipe = " with network ".join(_recipe_and_network(card))
         data = "the synthetic phantom" if card["synthetic"] else "real radiographs"

@@ -219,7 +219,7 @@ def test_a_table_is_one_run_and_nobodys_default(tmp_path):
     file.write_text(shuffled_and_doubled())
     run = scores.run_of_table(file, ws)
     assert scores.run_of_table(file, ws) == run and run.finished
-    assert str(run) == f"run {run.name}, of the table best.csv, from elsewhere"
+    assert str(run) == f"run {run.name}, of the table best.csv from elsewhere"
     assert run.card["threshold"]["value"] == pytest.approx(BEST.card["threshold"]["value"], abs=1e-6)
     assert runs.find(ws) == BEST and runs.find(ws, run.name) == run
 

@@ -51,7 +51,7 @@ def run_of_table(path, ws):
         "Which network gave these scores, and how it was trained, is not known here. If test or validation "
         "images influenced it, the numbers are too good. This was a look at the test set."
     )
-    recipe = {"name": path.stem, "network": f"the table {path.name}", "epochs": 0, "remark": remark}
+    recipe = {"name": f"scores_{path.stem}", "network": path.name, "epochs": 0, "remark": remark}
     about = SimpleNamespace(synthetic=False, digest=manifest.digest(listed), table=test)
     about.listed = manifest.select(listed, "test")
     card = {"recipe": recipe, "adapted": settings} | runs.describe_data(about, val=validation)
