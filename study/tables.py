@@ -264,4 +264,5 @@ def refresh():
             text = f"{before}{start}\n\n{table.to_markdown()}\n\n{end}{rest.split(end)[1]}"
         write_whole(path, text)
     figure = figures.counterfactual(kept.table("counterfactual"), "NORMAL")
-    style.save(figure, PROJECT / "study", "counterfactual", ["png"])
+    for name, picture in style.encode(figure, "counterfactual", ["png"]).items():
+        write_whole(PROJECT / "study" / name, picture)

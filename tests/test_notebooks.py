@@ -388,9 +388,9 @@ def test_series_and_solutions_run_in_order_on_the_phantom(tmp_path, solved):
     assert {"04_roc.png", "04_roc.svg", "04_roc.pdf", "03_learning_curves.pdf"} <= figures
     assert (run / "metrics.json").exists() and (run / "tables" / "test_metrics.tex").exists()
     assert list((tmp_path / "answers").glob("radiographs_*.csv"))
-    assert {path.suffix for path in (tmp_path / "reading").iterdir()} == {".png", ".svg", ".pdf"}
+    assert {path.suffix for path in (tmp_path / "reading").glob("[!.]*")} == {".png", ".svg", ".pdf"}
     assert list((tmp_path / "exercise/runs").iterdir()) and list((tmp_path / "answers").glob("odd_*.csv"))
-    drawn = {path.stem for path in (tmp_path / "study").iterdir()}
+    drawn = {path.stem for path in (tmp_path / "study").glob("[!.]*")}
     assert drawn == {f"06_{name}" for name in ("trace", "two_by_two", "counterfactual", "left_out", "record")}
 
 

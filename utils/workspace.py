@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -20,6 +21,7 @@ DRIVE = CONTENT / "drive/MyDrive"
 NAME = "chest-xray-notebooks"
 # what runs of the project
 PARTS = ("utils", "study", "models", "notebooks", "examples", "data_manifest.csv", "requirements.txt")
+WRITTEN = ".written.json"  # in a folder of results: {file: digest of what was written there}
 COMMIT = "$Format:%h$"  # git fills it in where it makes a zip of the project
 RUNTIME_MENU = "Runtime > Change runtime type"
 RECORDED = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow")  # whose versions a result records
@@ -140,6 +142,30 @@ def write_whole(path, content):
     with whole(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
     return Path(path)
+
+
+def write_beside(folder, files):
+    """Write files, {name: text or bytes}, into a folder, where what somebody has changed since stays.
+
+    Which files are as they were written, WRITTEN in the folder tells. Any other stays; the new one gets a
+    number, and a sentence says so. Returns the paths.
+    """
+    folder, paths, kept = Path(folder), [], []
+    written = json.loads((folder / WRITTEN).read_text()) if (folder / WRITTEN).exists() else {}
+    for name, content in files.items():
+        new, number = Path(name), 1
+        while (path := folder / new).exists() and (now := digest(path.read_bytes())) != digest(content):
+            if written.get(new.as_posix()) == now:
+                break
+            number += 1
+            new = Path(name).with_stem(f"{Path(name).stem}_{number}")
+        kept += [f"{name} (the new one: {new.name})"] if number > 1 else []
+        written[new.as_posix()] = digest(content)
+        paths.append(write_whole(path, content))
+    write_whole(folder / WRITTEN, json.dumps(written, indent=1))
+    if kept:
+        print(f"In {folder} these files were changed by somebody, so they stay: {', '.join(kept)}.")
+    return paths
 
 
 def check_connected(folder):

@@ -113,14 +113,11 @@ def legend_above(axis, columns=2, at=0.5, **settings):
 def save(figure, folder, name, kinds=KINDS):
     """Write a figure to files, each whole or not at all, and return their paths.
 
-    Where the folder cannot be written, they are saved elsewhere, and a sentence says where.
+    A file that somebody changed stays, and where the folder cannot be written, they are saved elsewhere; a
+    sentence says so.
     """
     files = encode(figure, name, kinds)
-
-    def write(place):
-        return [workspace.write_whole(place / file, content) for file, content in files.items()]
-
-    return workspace.save_somewhere(folder, write)
+    return workspace.save_somewhere(folder, lambda place: workspace.write_beside(place, files))
 
 
 def encode(figure, name, kinds=KINDS):

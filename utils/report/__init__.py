@@ -1,4 +1,4 @@
-"""A report of an evaluation: documents (all of it), content (its words), tables, formats, word."""
+"""A report of an evaluation: documents (all its files), text (from words to Word, LaTeX and HTML), tables."""
 
 from . import documents, tables
 

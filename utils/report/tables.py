@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .. import intervals, metrics
+from ..data import manifest
 
 TITLES = {  # of columns, as they are printed; others begin with a capital letter
     "group": "Subtype",
@@ -42,12 +43,37 @@ def with_intervals(results):
     return text.set_axis(pd.Index(titles, name="metric (95 % interval)"))
 
 
+def characteristics(card, scores, validation):
+    """How many images and patients each part has, by class and subtype, as whole numbers.
+
+    scores, validation: of test and validation images; validation may be None. Of the training images it is
+    known where these were all others of the public data.
+    """
+    parts = {"validation": validation, "test": scores}
+    if validation is not None and manifest.is_public(card["manifest"]):
+        listed = manifest.read()
+        training = listed[(listed.split != "test") & ~listed.path.isin(validation.path)]
+        if len(training) == card["counts"].get("train"):
+            parts = {"training": training} | parts
+    every = pd.concat(parts, names=["part"]).reset_index("part")
+    label = every.label.str.lower()
+    groups = [every.assign(group="all"), every.assign(group=label)]
+    if every.groupby("label").subtype.nunique().max() > 1:
+        groups.append(every.assign(group=label + ": " + every.subtype))
+    by = pd.concat(groups).groupby(["group", "part"], sort=False)
+    found = by.agg(images=("path", "size"), patients=("patient", "nunique")).unstack(fill_value=0)
+    found = found.reindex(columns=list(parts), level="part").rename_axis("radiographs")
+    return found.set_axis([f"{what}, {part}" for what, part in found], axis=1)
+
+
 def printed(table):
     """A table as it is printed: text only, with titles, and each interval beside its value.
 
     table: its index is the first column; columns low and high, or x_low and x_high, are the interval of value
-    or difference, or x.
+    or difference, or x. Or results: {column: table of value, low, high}.
     """
+    if isinstance(table, dict):
+        return with_intervals(table).reset_index()
     table = table.reset_index().drop(columns="part", errors="ignore")
     if {"from", "to"} <= set(table):
         ends = [table[end].map(lambda number: _cell(number, 4)) for end in ("from", "to")]
@@ -67,8 +93,10 @@ def printed(table):
 
 def _cell(value, digits=3):
     """A cell as text: counts in full, other numbers with so many digits."""
+    if pd.isna(value):
+        return EMPTY
     if isinstance(value, float | np.floating):
-        return EMPTY if value != value else f"{value:.{digits}g}"
+        return f"{value:.{digits}g}"
     return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
 
 
