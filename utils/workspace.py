@@ -223,7 +223,7 @@ def digest(content):
 
 def show_files(folder, pattern="*", download=False):
     """Say in one line what lies in a folder; in Colab, `download` hands it to the browser, zipped."""
-    paths = [path for path in sorted(Path(folder).rglob(pattern)) if path.is_file()]
+    paths = [path for path in sorted(Path(folder).rglob(pattern)) if path.is_file() and path.name[0] != "."]
     names = ", ".join(path.name for path in paths[:3]) + (" ..." if len(paths) > 3 else "")
     count = "1 file" if len(paths) == 1 else f"{len(paths)} files"
     print(f"{folder}: {count}, {sum(path.stat().st_size for path in paths) / 1e6:.1f} MB ({names})")

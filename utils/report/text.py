@@ -26,20 +26,10 @@ MISSING = (
 )
 STYLES = "layout/reference.docx"  # of report.docx
 READING = "--from=markdown-smart"  # quotes and dashes stay as they are
-CITE = ["--citeproc", "--bibliography=report.bib"]
-LATEX = [
-    "--natbib",
-    "-Vbiblio-style=plainnat",
-    "-Vnatbiboptions=round",
-    f"--include-in-header={HERE}/header.tex",
-]
 WRITERS = {  # {file: the kind of its figures, what pandoc is told}
-    "report.docx": ("png", [*CITE, f"--reference-doc={STYLES}"]),
-    "report.html": ("svg", [*CITE, "--embed-resources", f"--css={HERE}/report.css"]),
-    "report.tex": (
-        "pdf",
-        [*LATEX, "-Vgeometry:a4paper,margin=20mm", "-Vfontsize=11pt", "-Vfontfamily=mathptmx"],
-    ),
+    "report.docx": ("png", ["--citeproc", f"--reference-doc={STYLES}"]),
+    "report.html": ("svg", ["--citeproc", "--embed-resources", f"--css={HERE}/report.css"]),
+    "report.tex": ("pdf", ["--natbib", f"--include-in-header={HERE}/header.tex"]),
 }
 TABLE = re.compile(r"(?:^\|.*\n)+\n: .* \{#tbl:(\w+)\}$", re.MULTILINE)
 ALONE = "% \\usepackage{array,booktabs,calc,longtable}  in the preamble\n% \\input{tables/NAME}  here\n"

@@ -47,6 +47,7 @@ function Pandoc(document)
     if latex and block.identifier == "references" then block = pandoc.RawBlock("latex", "\\bibliography{report}") end
     blocks:insert(block)
   end
+  if latex then document.meta.bibliography = nil end  -- or it would be printed a second time
   document.blocks = blocks
   return document:walk({Cite = refer})
 end
