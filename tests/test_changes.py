@@ -20,6 +20,7 @@ CHANGES = {  # {test that must fail: [(file in utils, text, what it is changed t
     ],
     "evaluation/test_scores.py::test_what_cannot_be_told_is_asked_in_a_sentence": [
         ("evaluation/scores.py", "there.sum() < 0.9 * len(wanted)", "False"),
+    ],
     "report/test_documents.py::test_what_was_changed_stays_and_the_new_one_is_named": [
         ("workspace.py", "if written.get(new.as_posix()) == now:", "if True:"),
     ],

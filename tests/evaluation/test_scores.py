@@ -243,4 +243,4 @@ def test_the_command_writes_a_report_that_claims_nothing_about_the_network(table
         assert not re.search(r"None|Keras \(|recipe|seed|epoch|million|0-255", text), page
         validated = table is shuffled_and_doubled
         assert ("no validation scores" in text) != validated
-        assert ("fixed on validation images" in text) == (validated and page != "model_card.md"), page
+        assert ("chosen without the test images" in text) == (validated and page != "model_card.md"), page

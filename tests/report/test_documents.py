@@ -208,9 +208,9 @@ def test_scores_of_another_program_without_validation_are_reported_and_no_more_i
         remark, rule = "How is not known.", "the usual one, as there are no validation scores"
         return {name: card[name] for name in kept} | {
             "adapted": {"table": "theirs.csv", "file": "abc", "read as": "P(pneumonia)"},
-            "recipe": {"name": "theirs", "network": "the table theirs.csv", "epochs": 0, "remark": remark},
+            "recipe": {"name": "theirs", "network": "theirs.csv", "epochs": 0, "remark": remark},
             "threshold": {"value": 0.5, "rule": rule},
-            "counts": {"usable": len(scores), "listed": len(scores)},
+            "counts": {"usable": len(scores), "listed": len(scores), "val": 0, "val_patients": 0},
             "validation": "none in the table",
             "versions": {"python": "3.12", "numpy": "2.0"},
         }
@@ -221,7 +221,7 @@ def test_scores_of_another_program_without_validation_are_reported_and_no_more_i
     check_latex(files)
     for name in ("report.md", "model_card.md"):
         said = files[name].decode()
-        assert "the table theirs.csv" in said and "How is not known." in said
+        assert "theirs.csv" in said and "How is not known." in said
         untrue = r"epochs|trained on|Adam|Keras|Tensor|served for|pixels|without the test|seed|\bNone\b"
         assert not re.search(untrue, said)
     assert "test_metrics_at_half" not in " ".join(files)
