@@ -103,7 +103,7 @@ def test_scores_that_are_cut_off_at_the_end_of_a_line_are_refused(tmp_path):
     run.write_scores("test", SCORES)
     path = run.path / "scores_test.csv"
     path.write_text(path.read_text()[: path.read_text().index("b,2")])
-    with pytest.raises(ExplainedError, match=r"scores_test\.csv is damaged, cut off or changed"):
+    with pytest.raises(ExplainedError, match=r"scores_test\.csv is missing, damaged, cut off or"):
         run.scores("test")
 
 
@@ -118,8 +118,27 @@ def test_a_network_that_is_not_the_saved_one_is_refused_before_it_is_opened(entr
         (run.path / "card.json").write_text(json.dumps(stored))
     run.check("model.keras")
     (run.path / "model.keras").write_bytes(b"another")
-    with pytest.raises(ExplainedError, match=r"model\.keras is damaged, cut off or changed"):
+    with pytest.raises(ExplainedError, match=r"model\.keras is missing, damaged, cut off or"):
         predict.load(run)
+
+
+def test_validation_scores_that_are_gone_are_named_and_test_scores_that_were_deleted_are_made_anew(tmp_path):
+    run = runs.create(make_workspace(tmp_path), card())
+    for part in ("val", "test"):
+        run.write_scores(part, SCORES)
+        (run.path / f"scores_{part}.csv").unlink()
+    assert run.scores("test") is None
+    with pytest.raises(ExplainedError, match=r"scores_val\.csv is missing"):
+        run.scores("val")
+
+
+def test_a_run_whose_card_is_damaged_is_named_and_not_forgotten_in_silence(tmp_path, capsys):
+    run = finish(runs.create(make_workspace(tmp_path), card()))
+    (run.path / "model.keras").write_bytes(b"network")
+    (run.path / "card.json").write_text((run.path / "card.json").read_text()[:40])
+    assert runs.own_runs(make_workspace(tmp_path)) == []
+    said = capsys.readouterr().out
+    assert said.count("It is passed over.") == 1 and f"{run.path} is not a run folder" in said
 
 
 def test_scores_are_written_once(tmp_path):

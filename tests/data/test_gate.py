@@ -1,6 +1,7 @@
 """The input gate: which pictures are like the training radiographs."""
 
 import contextlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,15 @@ def test_a_picture_that_is_unlike_in_tone_only_is_told_so(examples):
     noise = np.random.default_rng(0).normal(0, 12, examples.shape)
     grainy = np.clip(examples + noise, 0, 255).astype(np.uint8)
     assert gate.load(runs.released("best")).reasons(grainy) == [gate.UNLIKE_IN_TONE] * 3
+
+
+@pytest.mark.parametrize("length", [0, 5000, None])
+def test_a_gate_that_is_lost_or_damaged_is_named(tmp_path, length):
+    run = runs.Run(shutil.copytree(runs.released("best").path, tmp_path / "run"))
+    path = run.path / gate.FILE
+    path.unlink() if length is None else path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ExplainedError, match=r"gate\.npz is missing or damaged .* Copy the run folder"):
+        gate.load(run)
 
 
 def test_a_training_keeps_a_small_gate_and_its_rates(trained, radiographs):

@@ -126,7 +126,7 @@ def test_a_completed_table_is_a_manifest(public):
 
 
 def test_too_few_patients_cannot_be_divided(public):
-    with pytest.raises(ExplainedError, match="at least 20 are needed"):
+    with pytest.raises(ExplainedError, match="besides those of test images; to train takes at least 20"):
         list(manifest.divide(public.head(12), 10))
 
 

@@ -61,6 +61,16 @@ def test_the_same_picture_in_both_classes_is_refused(two_classes):
     assert not (two_classes / "data_manifest.csv").exists()
 
 
+def test_a_study_that_was_filed_in_both_classes_is_refused(tmp_path, capsys):
+    """Its file has the same name in the same folders inside, and the same content."""
+    names = both_classes("{}/{}/study/series/1.png")
+    (tmp_path / "PNEUMONIA/0/study/series").mkdir(parents=True)
+    names.remove("PNEUMONIA/0/study/series/1.png")
+    (tmp_path / "PNEUMONIA/0/study/series/1.png").write_bytes(picture(0, "PNG"))
+    sentence, _ = described(tmp_path, names, capsys)
+    assert "1 pictures are in both classes" in sentence
+
+
 def test_equal_pictures_in_test_and_training_and_of_two_patients_are_said_loudly(two_classes, capsys):
     for part in ("train", "test"):
         for label in ("ill", "well"):
@@ -291,6 +301,53 @@ def test_places_and_patterns_that_cannot_be_described_get_a_sentence(tmp_path, t
             own_data.describe(place, "ill")
     with pytest.raises(ExplainedError, match=r"needs brackets around the patient, such as '\(P\\\\d\+\)'"):
         own_data.describe(two_classes, "ill", patient=r"P\d+")
+    two_classes.rename(tmp_path / "Test")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "Test").rename(tmp_path / "mine/Test")
+    with pytest.raises(ExplainedError, match="Only 0 patients besides those of test images"):
+        own_data.describe(tmp_path / "mine", "ill")
+
+
+def test_a_folder_that_cannot_be_written_and_a_full_disk_get_a_sentence(tmp_path, two_classes, monkeypatch):
+    def refuse(folder):
+        raise OSError(30, "Read-only file system")
+
+    own_data.describe(two_classes, "ill")
+    usage = shutil.disk_usage(tmp_path)._replace(free=2_000_000)
+    with monkeypatch.context() as full, pytest.raises(ExplainedError, match=r"no room .* takes 3 MB"):
+        full.setattr(shutil, "disk_usage", lambda folder: usage)
+        sources.load(make_workspace(tmp_path / "home", two_classes))
+    (two_classes / "data_manifest.csv").unlink()
+    monkeypatch.setattr(workspace, "check_writable", refuse)
+    with pytest.raises(ExplainedError, match=r"cannot be written .*Read-only"):
+        own_data.describe(two_classes, "ill")
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (None, "No such file"),
+        ("patientid,filename\n1,P01_a.png\n", r"columns path and patient.*wrong: 'path'"),
+        ("path,patient\nill/P01_a.png,1\nill/P01_a.png,2\n", "one patient for each path"),
+    ],
+)
+def test_tables_of_patients_that_do_not_fit_get_a_sentence(tmp_path, two_classes, table, words):
+    if table:
+        (tmp_path / "who.csv").write_text(table)
+    with pytest.raises(ExplainedError, match=words):
+        own_data.describe(two_classes, "ill", patient=tmp_path / "who.csv")
+    with pytest.raises(ExplainedError, match="needs brackets"):
+        own_data.describe(two_classes, "ill", patient="(P")
+
+
+def test_accents_may_be_spelled_as_on_a_mac_and_the_directory_of_a_disk_is_no_picture(tmp_path, capsys):
+    names = both_classes("{}/p{}/1.png", 20, ("sain", "malade e\u0301"))
+    names = [name.replace("/p", "/q") if name.startswith("sain") else name for name in names]
+    (tmp_path / "sain").mkdir()
+    (tmp_path / "sain/DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    table, said = described(tmp_path, names, capsys, "malade \u00e9")
+    assert table.positive.sum() == 20 and table.patient.nunique() == 40
+    assert "41 files = 40 used + 1 left out" in said
 
 
 def test_own_folders_called_as_the_public_ones_are_not_taken_for_them(tmp_path):

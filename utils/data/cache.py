@@ -7,6 +7,7 @@ HDF5 can hang on a damaged file.
 
 import hashlib
 import io
+import shutil
 from pathlib import Path, PurePosixPath
 
 import h5py
@@ -37,9 +38,16 @@ def write(readers, table, target, origin):
     readers: {name of a file: function that returns its bytes}. A file belongs to the manifest row of the same
     name; one with an unknown name is recognised by its fingerprint. table: the manifest. origin: what is said
     of where the files come from. Nothing is dropped silently: see PROBLEMS. The cache takes its name `target`
-    when it is complete, and is not written if no image is usable.
+    when it is complete, and is not written if no image is usable. Raises ExplainedError if the disk is full.
     """
-    table = table.reset_index(drop=True)
+    table, target = table.reset_index(drop=True), Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    needed = len(table) * images.SIDE**2 + 1_000_000  # bytes
+    if shutil.disk_usage(target.parent).free < needed:  # HDF5 would crash Python
+        raise ExplainedError(
+            f"{target.parent} has no room for the packed file; it takes {needed / 1e6:,.0f} MB. Delete what "
+            "you do not need there."
+        )
     with workspace.whole(target) as partial:
         with h5py.File(partial, "w") as file:
             shape = (len(table), images.SIDE, images.SIDE)

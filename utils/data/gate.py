@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from .. import workspace
+from ..workspace import ExplainedError
 from . import images
 
 FILE = "gate.npz"
@@ -90,12 +91,17 @@ class Gate:
 
 
 def load(run):
-    """The gate of a run, or None if it has none."""
+    """The gate of a run, or None if it has none. Raises ExplainedError if it was lost or is damaged."""
     path = run.path / FILE
-    if not path.exists():
+    if not path.exists() and "gate" not in run.card:
         return None
-    with np.load(path) as stored:  # without pickle: nothing in the file is executed
-        parts = dict(stored)
+    try:
+        with np.load(path) as stored:  # without pickle: nothing in the file is executed
+            parts = dict(stored)
+    except Exception as error:  # zip archives have many ways to be damaged
+        raise ExplainedError(
+            f"{path} is missing or damaged ({error}). Copy the run folder again, or choose another run."
+        ) from None
     if "mirror" not in parts:  # runs before version 0.2.0
         parts |= {"mirror": np.zeros(THUMBNAIL**2), "limits": np.append(parts["limits"], np.inf)}
     return Gate(**parts)

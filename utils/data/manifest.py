@@ -40,8 +40,10 @@ def divide(table, parts):
     """The row labels of each of `parts` parts, stratified by subtype, grouped by patient."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    if table.patient.nunique() < 2 * parts:
-        raise ExplainedError(f"Only {table.patient.nunique()} patients; at least {2 * parts} are needed.")
+    if (count := table.patient.nunique()) < 2 * parts:
+        raise ExplainedError(
+            f"Only {count} patients besides those of test images; to train takes at least {2 * parts}."
+        )
     splitter = StratifiedGroupKFold(parts, shuffle=True, random_state=0)
     for _, rows in splitter.split(table.index, table.subtype, table.patient):
         yield table.index[rows]

@@ -14,6 +14,7 @@ from ..workspace import ExplainedError
 MAX_BYTES = 250_000_000  # larger files are no radiographs
 # Files that are no images, by their names. All others are tried: DICOM files often have no suffix, or any.
 OTHER_FILES = re.compile(
+    r"(^|/)DICOMDIR$|"
     r"\.(csv|tsv|txt|md|json|xml|ya?ml|xlsx?|docx?|pdf|html?|py|ipynb|zip|tar|gz|rar|7z|h5|keras|npy|db|ini)$",
     re.IGNORECASE,
 )
@@ -67,8 +68,8 @@ def every(place):
 def image_files(listed):
     """Divide {relative name: File} into (those that may be images, {relative name: why it is left out}).
 
-    Some archives hold the whole data set twice, one folder deeper: files that agree in their content and in
-    the last three parts of their names count once.
+    Some archives hold the whole data set twice, one folder deeper: files that agree in their content and,
+    but for that folder, in their names count once.
     """
     chosen, left_out, first = {}, {}, {}
     for name, file in listed.items():
@@ -78,7 +79,7 @@ def image_files(listed):
             left_out[name] = "no image, by its name"
         elif other := [folder for folder in folders if OTHER_FOLDERS.search(folder)]:
             left_out[name] = f"in a folder called {other[0]}"
-        elif twin is not file and _same_content(twin, file):
+        elif twin is not file and _is_deeper(twin, file) and _same_content(twin, file):
             left_out[name] = "a second copy of the same file"
         else:
             chosen[name] = file
@@ -90,6 +91,13 @@ def print_reasons(left_out):
     examples = {reason: name for name, reason in left_out.items()}
     for reason, count in Counter(left_out.values()).items():
         print(f"  {count:,} left out: {reason}, such as {examples[reason]}")
+
+
+def _is_deeper(one, other):
+    """Whether the path of one of two files is that of the other, with more folders in it."""
+    short, long = sorted((PurePosixPath(file.name).parts for file in (one, other)), key=len)
+    rest = iter(long)
+    return all(part in rest for part in short)
 
 
 def _same_content(one, other):

@@ -30,13 +30,18 @@ def describe(folder, positive, patient=None):
     patients, and without such folders every image counts as a patient of its own. Says what each folder was
     taken for, and which files are left out. Returns the manifest. Raises ExplainedError.
     """
-    folder = Path(folder).expanduser()
+    folder, positive = Path(folder).expanduser(), _one_spelling(positive)
     if not folder.is_dir():
         raise ExplainedError(f"There is no folder {folder}. Correct the path; unpack a zip first.")
     target = folder / manifest.PUBLIC.name
     if target.exists():
         raise ExplainedError(f"{target} exists already. Delete it to describe these images anew.")
-    workspace.check_writable(folder)
+    try:
+        workspace.check_writable(folder)
+    except OSError as error:
+        raise ExplainedError(
+            f"The manifest must lie beside the images, and {folder} cannot be written ({error}). Copy them."
+        ) from None
     listed = files.every(folder)
     pictures, left_out = files.image_files(listed)
     table = _meanings(pictures, positive)
@@ -71,7 +76,7 @@ def _meanings(paths, positive):
     """
     rows = []
     for path in paths:
-        *parts, _ = path.split("/")
+        *parts, _ = _one_spelling(path).split("/")
         splits = [_split(part) for part in parts if _split(part)]
         others = [part for part in parts if not _split(part) and part.casefold() not in NO_MEANING]
         rows.append((path, splits[-1] if splits else "train", others))
@@ -82,10 +87,15 @@ def _meanings(paths, positive):
     for path, split, others in rows:
         label = "/".join(others[same : level + 1]) if len(others) > level else ""
         inside = others[level + 1] if len(others) > level + 1 else ""
-        folder = path.rpartition(f"/{inside}/")[0] + "/*" if inside else path.rpartition("/")[0]
+        folder = _one_spelling(path).rpartition(f"/{inside}/" if inside else "/")[0] + "/*" * bool(inside)
         table.append((path, folder, split, label, label, int(label == positive), inside))
     columns = ["path", "folder", "split", "label", "subtype", "positive", "inside"]
     return pd.DataFrame(table, columns=columns)
+
+
+def _one_spelling(name):
+    """A name in one spelling of its accents; macOS spells them in another way than keyboards do."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _split(name):
@@ -119,8 +129,9 @@ def _patients(table, patient):
     if patient is None and (table.inside != "").any():
         names = ", ".join(table.inside[table.inside != ""].unique()[:5])
         raise ExplainedError(
-            f"Is each folder inside the classes ({names}) a patient? If so, give "
-            r'patient=r"([^/]+)/[^/]+$"; if every image is of another patient, patient=r"(.+)".'
+            f"Is each folder inside the classes ({names}) a patient? If so, every image must be in such a "
+            f"folder, and there must be {PATIENTS} of them; else `patient` says how to tell patients, or "
+            'patient="(.+)" that every image is of another one.'
         )
     if patient is None:
         print(
@@ -128,17 +139,24 @@ def _patients(table, patient):
             "will look better than they are; `patient=...` says how to tell them."
         )
         return table.path
-    if not str(patient).endswith(".csv"):
-        if not re.compile(patient).groups:
+    if not str(patient).lower().endswith(".csv"):
+        try:
+            return table.path.str.extract(patient)[0]
+        except (ValueError, re.error):
             raise ExplainedError(
                 f"patient={patient!r} needs brackets around the patient, such as {f'({patient})'!r}."
-            )
-        return table.path.str.extract(patient)[0]
-    # Columns may be parted by comma, semicolon or tab.
-    known = pd.read_csv(
-        patient, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python"
-    )
-    return table.path.map(known.set_index(known.path.str.replace("\\", "/")).patient)
+            ) from None
+    try:  # columns may be parted by comma, semicolon or tab
+        known = pd.read_csv(
+            patient, dtype=str, keep_default_na=False, encoding="utf-8-sig", sep=None, engine="python"
+        )
+        pairs = {"path": known["path"].str.replace("\\", "/"), "patient": known["patient"]}
+        return table.path.map(pd.DataFrame(pairs).drop_duplicates().set_index("path").patient)
+    except (OSError, ValueError, KeyError, pd.errors.InvalidIndexError) as error:
+        raise ExplainedError(
+            f"{patient} must be a table in UTF-8 with the columns path and patient, and one patient for each "
+            f"path (wrong: {error})."
+        ) from None
 
 
 def _fingerprints(pictures, left_out):
