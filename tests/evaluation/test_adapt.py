@@ -261,6 +261,7 @@ def test_a_saved_model_becomes_a_run_that_opens_again_and_is_made_once(form, rad
     rescaled(library, 1 / 255).save(path)
     run = adapt.run_of_file(path, ws, radiographs, "0-255", 1)
     assert "Used: PIXELS '0-255', NORMAL 1, decided by" in capsys.readouterr().out
+    assert "only the usual ones were tried: 0-255, 0-1, " in run.card["recipe"]["remark"]
     assert run.finished and not runs.faults(run, radiographs) and 0 < run.card["threshold"]["value"] < 1
     assert "Whether test images influenced this model is not known" in run.card["recipe"]["remark"]
     assert "trained on" not in str(run) and f"saved model {path.name} from elsewhere" in str(run)

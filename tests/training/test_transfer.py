@@ -81,7 +81,7 @@ def test_the_first_half_of_a_trained_network_is_kept_and_the_rest_trained(home, 
         ("compact", "best_published", "Choose a recipe with the same network"),
         ("fast", "imagenet", "not the 'compact'"),
         ("fast", "nowhere", "There is no run nowhere"),
-        ("published", "published", "No saved model"),
+        ("published", "published", "model.keras is missing"),
     ],
 )
 def test_a_start_that_cannot_be_gets_words_before_any_work(recipe, start, words, home, imagenet, radiographs):

@@ -64,7 +64,8 @@ def run_of_file(path, ws, radiographs, pixels=AUTOMATIC, normal=AUTOMATIC, resiz
     settings |= asked | {"size": f"{height} x {width}"}
     remark = (
         f"A saved model from elsewhere, applied as it is: pixels {used.PIXELS}, normal class {used.NORMAL}, "
-        f"output {used.OUTPUT}, decided by {used.says}. How it was trained is not known here. "
+        f"output {used.OUTPUT}, decided by {used.says}. How it was trained is not known here; "
+        f"of preparations only the usual ones were tried: {', '.join(dict.fromkeys(table.PIXELS))}. "
         "Whether test images influenced this model is not known; if they or the validation images did, its "
         "numbers and its threshold are too good."
     )
