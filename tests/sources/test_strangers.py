@@ -183,14 +183,14 @@ def test_only_equal_content_is_a_second_copy(tmp_path):
     """In a folder as in a zip; three pictures have the same name and size, and two the same content."""
     tree = {
         f"{top}chest/train/NORMAL/1.bmp": picture(seed, "BMP")
-        for top, seed in (("", 1), ("a/", 1), ("b/", 2))
+        for top, seed in (("", 1), ("a/", 1), ("a/z/", 2))
     }
     for name, content in tree.items():
         (tmp_path / "x" / name).parent.mkdir(parents=True)
         (tmp_path / "x" / name).write_bytes(content)
     for place in (tmp_path / "x", zipped(tmp_path / "x.zip", tree)):
         chosen, left_out = files.image_files(files.every(place))
-        assert list(chosen) == ["a/chest/train/NORMAL/1.bmp", "b/chest/train/NORMAL/1.bmp"]
+        assert list(chosen) == ["a/chest/train/NORMAL/1.bmp", "a/z/chest/train/NORMAL/1.bmp"]
         assert left_out == {"chest/train/NORMAL/1.bmp": "a second copy of the same file"}
 
 
