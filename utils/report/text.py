@@ -121,29 +121,20 @@ def convert(text, only_files, files, reference=None):
             source = text.replace(".png){#fig:", f".{kind}){{#fig:")
             to = name.removeprefix("report.").replace("tex", "latex")
             made[name] = call(*reading, *writing, f"--to={to}", "--output=-", source=source)
-        made["report.tex"] = made["report.tex"].replace(MINUS, b"$-$")
         for table in TABLE.finditer(text + only_files):
             tex = call(READING, "--to=latex", source=table[0])
-            made[f"tables/{table[1]}.tex"] = ALONE.replace("NAME", table[1]).encode() + tex.replace(
-                MINUS, b"$-$"
-            )
+            made[f"tables/{table[1]}.tex"] = ALONE.replace("NAME", table[1]).encode() + tex
+    for name in made:
+        if name.endswith(".tex"):
+            made[name] = made[name].replace(MINUS, b"$-$")
     return made
 
 
 def _library():
     """The package pypandoc. Colab lacks it: it is installed there at the first need, and nothing else is."""
     if workspace.version_of("pypandoc-binary") == "missing" and workspace.in_colab():
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--retries=1",
-            "pypandoc-binary",
-        ]
-        subprocess.run(command, capture_output=True)
+        install = ["-m", "pip", "install", "-q", "--no-deps", "--retries=1", "pypandoc-binary"]
+        subprocess.run([sys.executable, *install], capture_output=True)
         importlib.invalidate_caches()
     return importlib.import_module("pypandoc")
 

@@ -135,9 +135,8 @@ def _in_zip(path):
             f"{path} is not a zip archive that can be read ({error}). Download it again: it may be cut off, "
             "or a web page saved under this name. A tar, rar or 7z archive: unpack it, and name its folder."
         ) from None
-    members = {
-        member.filename.replace("\\", "/"): member for member in archive.infolist()
-    }  # as Windows writes
+    # Some programs for Windows write backslashes.
+    members = {member.filename.replace("\\", "/"): member for member in archive.infolist()}
     return [
         File(name, member.file_size, str(member.CRC), path, archive, member)
         for name, member in members.items()
